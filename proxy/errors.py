@@ -255,7 +255,7 @@ KEYLESS_ELSEWHERE = (
 
 def undeclared_keys(name: str) -> str:
     """The error for a call of a script or a function that declares no key, but may use keys."""
-    what = "functions" if name.startswith("fcall") else "a script that calls Redis"
+    what = "functions" if name.startswith("fcall") else "a script that may call Redis"
     return (
         f"ERR '{name}' of {what} with 0 keys is refused: there are several shards, and only declared keys say on which "
         "of them the data is. Pass the keys that it uses as keys, or name the shard that all of them are on "

@@ -22,13 +22,15 @@ _LONGEST = 64 * 1024 * 1024
 class MonitorFeed(ServerConnection):
     """A connection to the server of ``place`` with MONITOR on. ``take`` is called with each line, without its end."""
 
-    __slots__ = ("_accepted", "_rest", "_take")
+    __slots__ = ("_accepted", "_rest", "_take", "problem")
 
     def __init__(self, place: Place, settings: BackendSettings[Any], take: Callable[[bytes], None]) -> None:
         super().__init__(place, settings)
         self._take = take
         self._rest = bytearray()
         self._accepted: asyncio.Future[None] | None = None
+        self.problem = ""
+        """The reason for which the feed has ended, with the server's address; empty while it shows the commands."""
 
     def __repr__(self) -> str:
         return f"MonitorFeed({self.place.node.address}, {len(self._rest)} bytes kept)"
@@ -56,6 +58,7 @@ class MonitorFeed(ServerConnection):
             return
         self._rest += data
         if len(self._rest) > _LONGEST:
+            self._end(f"a line of more than {_LONGEST} bytes")
             self.abort()
             return
         if b"\n" not in data:
@@ -77,4 +80,9 @@ class MonitorFeed(ServerConnection):
             self._greeting.lost(error)
         if self._accepted is not None and not self._accepted.done():
             self._accepted.set_exception(BackendError("the server closed the connection"))
+        self._end("the server closed the connection" if error is None else str(error) or type(error).__name__)
         self.mark_lost()
+
+    def _end(self, why: str) -> None:
+        """Keep the first reason for which the feed has ended."""
+        self.problem = self.problem or f"{self.place.node.address}: {why}"

@@ -7,6 +7,7 @@ table of addresses, and dividing the limit among the workers would refuse client
 Source of protected mode: Redis 7.0's networking.c, ``clientAcceptHandler``.
 """
 
+import ipaddress
 import socket
 from collections.abc import Callable
 from typing import Protocol
@@ -77,9 +78,16 @@ def counted_as(host: str) -> str:
 
 def source_of(shown: str) -> str:
     """The address under which a client is counted whose address CLIENT LIST shows as ``shown``; for a unix socket, its
-    path."""
+    full path, or "" if it has none: the client's end, or the header of a balancer, may name any."""
     host = shown.rpartition(":")[0]
-    return host if host.startswith("/") else counted_as(host.strip("[]"))
+    if host.startswith("/"):
+        return host
+    host = host.strip("[]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return ""
+    return counted_as(host)
 
 
 class ConnectionRates:

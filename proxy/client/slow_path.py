@@ -183,10 +183,13 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float, denied:
 
 
 def _postpone(client: Client, request: Request) -> bool:
-    """Postpone a command until the pause is over, or refuse it at once if the planner rejects its keys."""
+    """Postpone a command until the pause is over, or refuse it at once if the planner rejects its keys.
+
+    A script that this worker does not know is no reason to refuse: the other workers are asked after the pause.
+    """
     if request.fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not request.fact.blocking:
         plan = client.service.planner.plan(request.fact, request.args, request.frame)
-        if isinstance(plan, Reject):
+        if isinstance(plan, Reject) and plan.text is not errors.NOSCRIPT:
             client.reject(request.fact, plan)
             return True
     client.postpone()

@@ -159,7 +159,7 @@ class UserLimits:
             allowances.append(self._allowance("user", user, bounds.rates, bounds.delays))
         if any(self._address_rates):
             address = source_of(client.known_session().address)
-            if not address.startswith("/"):
+            if address and not address.startswith("/"):  # a client of a unix socket has none
                 allowances.append(
                     self._allowance("address", address, self._address_rates, self._limits.on_limit == "delay")
                 )

@@ -11,7 +11,6 @@ from proxy.config.listener_tls import ListenerCertificate, ListenerTls
 from proxy.config.secret import Problems
 
 TLS_FILES = ("tls_ca_file", "tls_cert_file", "tls_key_file")
-_LISTENER_FILES = ("ca_file", "cert_file", "key_file")
 
 _NOT_ITS_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
 
@@ -80,17 +79,8 @@ def server_context(section: ListenerTls) -> tuple[ssl.SSLContext, dict[str, ssl.
     Renegotiation and compression are off, and OpenSSL's own choice of curves holds. A client's certificate has to be
     signed by an authority in ``ca_file``, or be in that file itself.
     """
-    problems = [*_unreadable(section, _LISTENER_FILES)]
-    context = _bare_server_context(section)
-    if section.ciphers is not None:
-        try:
-            context.set_ciphers(section.ciphers)
-        except ssl.SSLError:
-            problems.append(("ciphers", f'"{section.ciphers}" names no cipher of TLS 1.2 that OpenSSL knows'))
-    if not problems and section.ca_file is not None:
-        problems += _load_authorities(context, section.ca_file, "ca_file")
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.verify_mode = _VERIFY_MODES[section.client_certs]
+    context, problems = _without_certificate(section)
+    problems += _unreadable(section, ("cert_file", "key_file"))
     if not problems:
         problems += _load_own(context, section.cert_file, section.key_file, ("cert_file", "key_file"))
     others: dict[str, ssl.SSLContext] = {}
@@ -115,19 +105,33 @@ _VERIFY_MODES = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
-def _bare_server_context(section: ListenerTls) -> ssl.SSLContext:
+def _without_certificate(section: ListenerTls) -> tuple[ssl.SSLContext, list[tuple[str, str]]]:
+    """Return a new context of a listener that lacks only its certificate, and the keys that are wrong. When OpenSSL
+    changes the context of a connection, it takes the authorities and the ciphers of the new context, so that every
+    context of the listener needs them."""
+    problems = [*_unreadable(section, ("ca_file",))]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[section.min_version]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     # OpenSSL sends two tickets. A client may use one as often as it likes, and each costs a tenth of the handshake.
     context.num_tickets = 1
-    return context
+    if section.ciphers is not None:
+        try:
+            context.set_ciphers(section.ciphers)
+        except ssl.SSLError:
+            problems.append(("ciphers", f'"{section.ciphers}" names no cipher of TLS 1.2 that OpenSSL knows'))
+    if not problems and section.ca_file is not None:
+        problems += _load_authorities(context, section.ca_file, "ca_file")
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_mode = _VERIFY_MODES[section.client_certs]
+    return context, problems
 
 
 def _named_context(section: ListenerTls, each: ListenerCertificate) -> tuple[Sequence[str], ssl.SSLContext]:
-    """Return the names for which a further certificate is used, and its context. Raises Problems."""
+    """Return the names for which a further certificate is used, and its context. Raises Problems with the keys of
+    ``each`` that are wrong; the keys of ``section`` are reported for its own context."""
+    context, _ = _without_certificate(section)
     problems = [*_unreadable(each, ("cert_file", "key_file"))]
-    context = _bare_server_context(section)
     if not problems:
         problems += _load_own(context, each.cert_file, each.key_file, ("cert_file", "key_file"))
     if problems:

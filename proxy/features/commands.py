@@ -96,7 +96,10 @@ def take(modes: Modes, request: Request) -> bool | None:
 
 
 def spoil(modes: Modes, fact: Fact | None) -> None:
-    """Mark the transaction as spoiled, as a command was refused before it could be inspected."""
+    """Mark the transaction as spoiled, as a command was refused before it could be inspected. Publishers do not wait
+    any more for the command."""
+    if modes.subscriptions is not None:
+        modes.subscriptions.changes.withdraw()
     transactions.spoil(modes, fact)
 
 

@@ -56,7 +56,8 @@ class PendingChange:
 
     It subscribes to ``names``, for which ``claim`` asks the servers; or it unsubscribes from ``names`` (from all of
     ``kind`` if there are none), which is ``announced`` to publishers. With neither it is a PING, and ``names`` are its
-    arguments. A subscription is announced as well if it could not be carried out at once.
+    arguments. A subscription is announced as well if it could not be carried out at once. ``asked`` is how many of
+    the names it asks for in addition to earlier commands.
     """
 
     kind: Kind
@@ -64,6 +65,7 @@ class PendingChange:
     pending: PendingReply
     claim: PendingSubscription | None = None
     announced: Announcement | None = None
+    asked: int = 0
 
     @property
     def ready(self) -> bool:
@@ -80,7 +82,7 @@ def claiming(claim: PendingSubscription, kind: Kind, names: Sequence[bytes]) -> 
 class PendingChanges:
     """The commands of ``client`` that are not confirmed yet, which change the subscriptions that it ``listens`` to."""
 
-    __slots__ = ("_announced", "_asked", "_begun", "_client", "_confirms", "_listens")
+    __slots__ = ("_announced", "_asked", "_begun", "_client", "_confirms", "_ends", "_listens", "_pending")
 
     def __init__(self, client: Host, listens: Listens) -> None:
         self._client = client
@@ -88,7 +90,11 @@ class PendingChanges:
         self._begun: deque[PendingChange] = deque()
         """The commands, the oldest first."""
         self._asked = [0, 0]
-        """How many names those that subscribe have: of channels, and of patterns."""
+        """How many subscriptions those that subscribe add: to channels, and to patterns."""
+        self._pending: dict[Kind, dict[bytes, int]] = {kind: {} for kind in Kind}
+        """The names to which short commands subscribe, each with the number of these commands."""
+        self._ends = 0
+        """The number of the commands that unsubscribe."""
         self._confirms = False
         """Whether commands are being confirmed, or the first one waits for the servers to unsubscribe."""
         self._announced: Announcement | None = None
@@ -101,8 +107,16 @@ class PendingChanges:
         return len(self._begun)
 
     def asked(self, patterns: bool) -> int:
-        """The number of channels, or of patterns, that commands subscribe to which are not confirmed yet."""
+        """The number of subscriptions to channels, or to patterns, that the commands add to the present ones."""
         return self._asked[patterns]
+
+    def added(self, kind: Kind, names: Sequence[bytes]) -> int:
+        """How many subscriptions a command with ``names`` would add to the present ones and to those of earlier
+        commands. In a long command all names count."""
+        if len(names) > _FEW:
+            return len(names)
+        own, pending = self._listens.names[kind], self._pending[kind]
+        return len({name for name in names if name not in own and (self._ends or name not in pending)})
 
     def announce(self, kind: Kind, names: Sequence[bytes]) -> None:
         """Have publishers wait for the next command, which can not be carried out yet."""
@@ -124,8 +138,14 @@ class PendingChanges:
         hub = client.service.hub
         claim = hub.claim(self._settled)
         hub.beginnings.begin(claim, kind, names)
-        self._begun.append(PendingChange(kind, names, pending, claim, self._take_announced()))
-        self._asked[kind is Kind.PATTERN] += len(names)
+        # A name may be among those that an earlier command ends.
+        asked = len(names if len(names) > _FEW else {*names}) if self._ends else self.added(kind, names)
+        self._begun.append(PendingChange(kind, names, pending, claim, self._take_announced(), asked))
+        self._asked[kind is Kind.PATTERN] += asked
+        if len(names) <= _FEW:
+            counts = self._pending[kind]
+            for name in names:
+                counts[name] = counts.get(name, 0) + 1
         client.service.slices.run(claiming(claim, kind, names), client)
         if self._begun:
             client.adopt_session()
@@ -140,6 +160,7 @@ class PendingChanges:
         if announced is None:
             all_known = () if self._begun else list(self._listens.names[kind])
             announced = self._client.service.hub.beginnings.announce(kind, names or all_known)
+        self._ends += 1
         self._add(PendingChange(kind, names, pending, None, announced))
 
     def ping(self, args: Sequence[bytes], pending: PendingReply) -> None:
@@ -152,6 +173,9 @@ class PendingChanges:
         begun = list(self._begun)
         self._begun.clear()
         self._asked = [0, 0]
+        self._ends = 0
+        for counts in self._pending.values():
+            counts.clear()
         if self._announced is not None:
             beginnings.confirmed(self._announced)
         for each in begun:
@@ -229,7 +253,19 @@ class PendingChanges:
         """Remove the oldest command."""
         first = self._begun.popleft()
         if first.claim is not None:
-            self._asked[first.kind is Kind.PATTERN] -= len(first.names)
+            self._asked[first.kind is Kind.PATTERN] -= first.asked
+            if len(first.names) <= _FEW:
+                self._forget_names(self._pending[first.kind], first.names)
+        elif first.announced is not None:
+            self._ends -= 1
+
+    def _forget_names(self, counts: dict[bytes, int], names: Sequence[bytes]) -> None:
+        """Count one command with ``names`` less."""
+        for name in names:
+            if counts[name] > 1:
+                counts[name] -= 1
+            else:
+                del counts[name]
 
     def _let_go(self, claim: PendingSubscription) -> None:
         """Release a claim that is served or not needed any more."""

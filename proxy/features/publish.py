@@ -142,7 +142,6 @@ def subscribe(modes: Modes, request: Request) -> bool:
             listening.changes.announce(kind, names)
         return False
     if refusal := listening.refusal(kind, names):
-        listening.changes.withdraw()
         client.refuse(request.fact, refusal)
         return True
     pending = client.hold(request.fact)

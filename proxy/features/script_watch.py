@@ -8,7 +8,7 @@ script first, and then the commands of that script, marked with ``lua``, without
     +1700000000.123464 [0 lua] "get" "names"              a key that is not declared
 
 So nothing is guessed from a script's text, and no script is called a second time. What is not called meanwhile is not
-seen.
+seen. If a server ends its connection meanwhile, the answer is an error.
 """
 
 import asyncio
@@ -183,9 +183,13 @@ async def _answering(modes: Modes, pending: PendingReply, seconds: int) -> None:
         for feed in feeds:
             await feed.begin()
         left = seconds / _STEP
-        while left > 0 and not client.gone:
+        while left > 0 and not client.gone and not any(feed.problem for feed in feeds):
             await asyncio.sleep(_STEP)
             left -= 1
+        problem = next((feed.problem for feed in feeds if feed.problem), None)
+        if problem is not None:
+            # What was seen is not all, and an empty answer would say that nothing was called.
+            raise errors.BackendError(problem)
         protocol = client.session.protocol
         reply = encode.array(use.reply(name, protocol) for name, use in sorted(watch.seen.items()))
     except errors.BackendError as error:

@@ -128,8 +128,7 @@ class Subscriptions:
         has += self.changes.asked(patterns)
         if has + len(names) <= most:
             return None
-        own = self.names[kind]
-        more = len({*names} - own.keys()) if len(names) <= _FEW else len(names)
+        more = self.changes.added(kind, names)
         if has + more <= most:
             return None
         key = "max_patterns_per_client" if patterns else "max_subscriptions_per_client"

@@ -44,6 +44,8 @@ from proxy.transport.flow_control import Stop
 
 _MOVING = frozenset(("select", "hello", "auth"))
 """The commands that may change the database or the protocol, and AUTH, on which their success may depend."""
+_CHECKED_LATE = frozenset(("sort", "sort_ro"))
+"""The commands that the rules of the client's user may deny only when they are executed."""
 _FEW = 100
 """The most calls of scripts whose scripts are looked up without a pause for other clients."""
 
@@ -189,13 +191,10 @@ def execute(modes: Modes, request: Request) -> bool:
         client.postpone()
         return False
     permissions = client.session.permissions
-    if queue.allowed_by is not permissions and not permissions.unrestricted:
-        denied = denied_at_exec(client.session, queue.allowed_by, [(item.fact, item.args) for item in queue.items])
-        errors_at = {at: encode.error(text) for at, text in denied}
-        if errors_at:
-            modes.queue = queue = queue.without(errors_at)
-        queue.allowed_by = permissions
     names = {kind.fact.name for kind in queue.kinds.values()}
+    if not permissions.unrestricted and (queue.allowed_by is not permissions or not names.isdisjoint(_CHECKED_LATE)):
+        queue = modes.queue = _without_denied(client.session, queue)
+        names = {kind.fact.name for kind in queue.kinds.values()}
     if not names.isdisjoint(PUBLISHES) and publish.awaits_listeners(
         modes, [item for item in queue.items if not item.denied]
     ):
@@ -240,6 +239,17 @@ def execute(modes: Modes, request: Request) -> bool:
         _end(modes)
     client.adopt_session()
     return True
+
+
+def _without_denied(session: Session, queue: Queue) -> Queue:
+    """Return the queue with errors in place of the commands that the client may not run when EXEC is carried out."""
+    queued = ((at, item.fact, item.args) for at, item in enumerate(queue.items) if not item.denied)
+    denied = denied_at_exec(session, queue.allowed_by, queued)
+    errors_at = {at: encode.error(text) for at, text in denied}
+    if errors_at:
+        queue = queue.without(errors_at)
+    queue.allowed_by = session.permissions
+    return queue
 
 
 def _carry_out(

@@ -27,10 +27,13 @@ _CALL = rf"""p?call\s*(?:\(\s*)?(?:"{_WITHOUT_KEYS}"|'{_WITHOUT_KEYS}')\s*[,)]""
 
 _LONGEST = 16 * 1024
 """The bytes of the longest script that is examined; a longer one counts as access to data."""
-_MOST_BLANKS = 64
+_NO_OBJECT = tuple(bytes((each,)) for each in b".:0123456789")
+"""The bytes before a point or colon that is not that of a field."""
 _NAMES = re.compile(rf"\b(?:{_SERVER}|{_REACHES_ALL})\b".encode())
 _NEXT = re.compile(
     rf"""(?P<skipped>--(?!\[=*\[)[^\r\n]*|"(?:[^"\\\r\n]|\\.)*"|'(?:[^'\\\r\n]|\\.)*')"""
+    # A name that is only given a value: of a local variable, of a field in a table.
+    rf"""|(?P<given>(?<![\w.:\x80-\xff])local\s+(?:{_SERVER}|{_REACHES_ALL})\b|\b(?:{_SERVER}|{_REACHES_ALL})\b\s*=(?!=))"""
     rf"""|(?P<long>(?:--)?\[(?P<level>=*)\[)|\b(?P<server>{_SERVER})\b|\b(?P<all>{_REACHES_ALL})\b|(?P<unclosed>["'])""".encode(),
     re.DOTALL,
 )
@@ -56,9 +59,9 @@ def touches_data(body: bytes) -> bool:
 def _reaches(body: bytes, at: int) -> bool:
     """Whether ``body[at:]`` has one of the names outside of comments and strings, unless its use is harmless."""
     while (found := _NEXT.search(body, at)) is not None:
-        at = found.end()
+        before, at = at, found.end()
         kind = found.lastgroup
-        if kind == "skipped":
+        if kind in ("skipped", "given"):
             continue
         if kind == "long":
             closed = b"]" + found["level"] + b"]"
@@ -68,7 +71,7 @@ def _reaches(body: bytes, at: int) -> bool:
             at = end + len(closed)
         elif kind == "unclosed":
             return True
-        elif not _is_field(body, found.start()):
+        elif not _is_field(body, found.start(), before):
             harmless = _HARMLESS.match(body, at) if kind == "server" else None
             if harmless is None:
                 return True
@@ -76,13 +79,13 @@ def _reaches(body: bytes, at: int) -> bool:
     return False
 
 
-def _is_field(body: bytes, start: int) -> bool:
-    """Whether the name at ``start`` is that of a field or method, behind a point or a colon, and not a global one."""
-    at = start - 1
-    first = max(start - _MOST_BLANKS, 0)
-    while at >= first and body[at : at + 1].isspace():
-        at -= 1
-    if at < first:
+def _is_field(body: bytes, start: int, first: int) -> bool:
+    """Whether the name at ``start`` is that of a field or method, and not a global one.
+
+    The point or colon stands directly before such a name, and not before ``first``, where the last token ended. One
+    behind a blank may belong to a comment or a number, and a doubled one joins strings or ends a label.
+    """
+    mark = start - 1
+    if mark < first or body[mark : mark + 1] not in (b".", b":"):
         return False
-    before = body[max(at - 1, 0) : at + 1]
-    return before != b".." and before[-1:] in (b".", b":")
+    return mark == 0 or body[mark - 1 : mark] not in _NO_OBJECT

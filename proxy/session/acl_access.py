@@ -1,6 +1,6 @@
 """Whether a client may run a command by the rules of its user. What was denied is recorded in the log. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job, at_once
@@ -8,6 +8,7 @@ from proxy.session.acl_check import Denial, Permissions, Reason
 from proxy.session.session import Session
 
 _REASONS = {Reason.COMMAND: "command", Reason.KEY: "key", Reason.CHANNEL: "channel"}
+_SORT_DENIED = "ERR {} option of SORT denied due to insufficient ACL permissions."
 
 
 def denied(session: Session, fact: Fact, args: Sequence[bytes]) -> str:
@@ -29,26 +30,31 @@ def _denying(session: Session, permissions: Permissions, fact: Fact, args: Seque
     if denial is not None:
         _note(session, denial, fact, args)
         return session.world.users.describing.refusal(session.user, denial, fact)
+    if session.queued >= 0:
+        return ""  # the options of SORT are checked when it is executed, as in Redis
     option = yield from permissions.checking_sort(fact, args)
-    return f"ERR {option} option of SORT denied due to insufficient ACL permissions." if option else ""
+    return _SORT_DENIED.format(option) if option else ""
 
 
 def denied_at_exec(
-    session: Session, before: object, queued: Sequence[tuple[Fact, Sequence[bytes]]]
+    session: Session, before: object, queued: Iterable[tuple[int, Fact, Sequence[bytes]]]
 ) -> Iterator[tuple[int, str]]:
-    """Yield the position and the error of each queued command that the client may not run any more.
+    """Yield the position and the error of each queued command that the client may not run, or not any more.
 
-    ``before``: the permissions when the commands were queued. Nothing is checked if they are unchanged.
+    ``before``: the permissions when the commands were queued. If they are unchanged, only the options of SORT are
+    checked, which are not when it is queued. ``queued``: the positions, facts and arguments of the commands.
     """
     permissions = session.permissions
-    if permissions is before or permissions.unrestricted:
+    if permissions.unrestricted:
         return
     describing = session.world.users.describing
-    for at, (fact, args) in enumerate(queued):
-        denial = permissions.check(fact, args)
+    for at, fact, args in queued:
+        denial = None if permissions is before else permissions.check(fact, args)
         if denial is not None:
             _note(session, denial, fact, args)
             yield at, describing.at_exec(session.user, denial, fact)
+        elif option := at_once(permissions.checking_sort(fact, args)):
+            yield at, _SORT_DENIED.format(option)
 
 
 def _note(session: Session, denial: Denial, fact: Fact, args: Sequence[bytes]) -> None:

@@ -22,7 +22,10 @@ from proxy.transport.tls_input import TlsSettings
 from proxy.transport.tls_output import HIGH, TlsOutput
 
 _FIRST_FLIGHT = 128 * 1024
-"""The most bytes that a client may send before its handshake is over; certificates of clients may be long."""
+"""The most bytes that the handshake of a client may have; certificates of clients may be long."""
+_TOO_MUCH = "the client sends too much in its handshake"
+_AHEAD = 32 * 1024
+"""The bytes that may arrive during a step until the socket is not read any more; the next step reads it again."""
 _RECORD_MOST = 16384
 _HEADER = 5
 _HANDSHAKE = 22
@@ -40,7 +43,7 @@ class CertifiedClient(Protocol):
 class ClientTls(TlsOutput):
     """The TLS of one client's connection; ``factory`` makes the protocol above, at once, before the handshake."""
 
-    __slots__ = ("_busy", "_early", "_factory", "_given", "_wanted")
+    __slots__ = ("_busy", "_early", "_factory", "_given", "_taken", "_wanted")
 
     def __init__(self, settings: TlsSettings, factory: Callable[[], object]) -> None:
         super().__init__(settings)
@@ -51,6 +54,8 @@ class ClientTls(TlsOutput):
         """Bytes that have arrived for the next step; None after the handshake."""
         self._given = b""
         """The bytes for the present step."""
+        self._taken = 0
+        """How many bytes the steps before have taken."""
         self._wanted = False
         """Whether the connection only waits to tell the client why it is refused."""
 
@@ -107,11 +112,15 @@ class ClientTls(TlsOutput):
         early = self._early
         if early is None:
             return
+        before = len(early)
         early += data
-        if len(early) > _FIRST_FLIGHT:
-            self._broken(ssl.SSLError(ssl.SSL_ERROR_SSL, "the client sends too much in its handshake"))
-        elif not self._busy and _whole(early):
-            self._take_step()
+        if not self._busy:
+            if _whole(early):
+                self._take_step()
+        elif before > _FIRST_FLIGHT:
+            self._broken(ssl.SSLError(ssl.SSL_ERROR_SSL, _TOO_MUCH))  # the transport reads although it is paused
+        elif len(early) > _AHEAD and self._raw is not None:
+            self._raw.pause_reading()  # no fault: requests may follow the last part of the handshake at once
 
     def _take_step(self) -> None:
         early = self._early
@@ -148,6 +157,7 @@ class ClientTls(TlsOutput):
     def stepped(self, done: bool, names: Sequence[str] | None, error: Exception | None, output: bytes) -> None:
         """Go on after a step of the handshake."""
         self._busy = False
+        given = len(self._given)
         self._given = b""
         raw, early = self._raw, self._early
         if raw is None or early is None or raw.is_closing():
@@ -158,6 +168,12 @@ class ClientTls(TlsOutput):
         if error is not None:
             self._broken(error)
         elif not done:
+            self._taken += given  # all of it belongs to the handshake, since OpenSSL wants more
+            if self._taken > _FIRST_FLIGHT:
+                self._broken(ssl.SSLError(ssl.SSL_ERROR_SSL, _TOO_MUCH))
+                return
+            if len(early) > _AHEAD:
+                raw.resume_reading()
             if early and _whole(early):
                 self._take_step()
             elif self._ended:

@@ -74,6 +74,7 @@ cdef class EpollTransport:
     cdef bint _hurried
     # Whether little is read in a turn; and whether this stays so, because the connection is one of messages.
     cdef bint _narrow
+    cdef bint _wide
     cdef bint _messages
     cdef object _error
     cdef dict _extra

@@ -66,8 +66,7 @@ cdef class Poller:
 
     def __cinit__(self, loop):
         self.loop = loop
-        self.transports = {}
-        self.ended = deque()
+        self.transports, self.ended = {}, deque()
         self.epoll = -1
         self.buffer = <char*> PyMem_Malloc(_CHUNK)
         if self.buffer == NULL:
@@ -167,7 +166,7 @@ cdef class EpollTransport:
                         # Freeing does not touch errno (POSIX 2024, glibc since 2.33).
                         Py_DECREF(<object> whole)
                 else:
-                    most = _FIRST
+                    most = _CHUNK if self._wide and not self.client and not self._narrow else _FIRST
                     size = recv(self.fd, self.poller.buffer, most, 0)
                     if size > 0:
                         data = PyBytes_FromStringAndSize(self.poller.buffer, size)
@@ -180,7 +179,9 @@ cdef class EpollTransport:
                     else:
                         self._protocol.data_received(data)
                     if begun:
-                        self._narrow = self._messages or monotonic_ns() - begun > (_LONG if not self._narrow else _LONG // 4)
+                        begun = monotonic_ns() - begun
+                        self._narrow = self._messages or begun > (_LONG if not self._narrow else _LONG // 4)
+                        self._wide = begun < _LONG // 4
                     if size < most or self._narrow:
                         return
             if size == 0:

@@ -5,6 +5,7 @@ from proxy.engine.receiver cimport Receiver
 cdef Py_ssize_t _RECORD
 cdef Py_ssize_t _FED
 cdef Py_ssize_t _EMPTY_MOST
+cdef Py_ssize_t _UNREAD_MOST
 
 
 cdef class TlsInput(Receiver):

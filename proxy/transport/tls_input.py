@@ -23,6 +23,9 @@ _FED = 16384 + 512
 _EMPTY_MOST = 40 * 1024
 """The most bytes of ciphertext in a row that bring no plaintext: more than the largest record has. Key updates and
 empty records cost the proxy far more than the client."""
+_UNREAD_MOST = 256 * 1024
+"""The unsent bytes of a connection, with which TLS's own answers are not kept any more. Replies alone stay below:
+``TlsOutput`` encrypts no more of them while 64 KB are unsent, and at most 128 KB at once."""
 
 
 class TlsSettings(Protocol):
@@ -159,8 +162,9 @@ class TlsInput(Receiver):
 
     def _decrypt(self, fed: int) -> None:
         """Pass on all plaintext that OpenSSL has, of which ``fed`` bytes of ciphertext are new."""
-        incoming, read = self._incoming, self._read
+        incoming, outgoing, read = self._incoming, self._outgoing, self._read
         assert incoming is not None
+        assert outgoing is not None
         assert read is not None
         if self._buffered:
             self._decrypt_into(fed)
@@ -205,6 +209,8 @@ class TlsInput(Receiver):
                 receiver.data_received(data)
             elif self._inner is not None:
                 self._inner.data_received(data)
+            if outgoing.pending:  # a client wants new keys behind its data, and the data had no reply
+                self._answer()
         if over:
             self._end_input()
 
@@ -238,12 +244,16 @@ class TlsInput(Receiver):
 
     def _answer(self) -> None:
         """Send what TLS itself answers, to a client that wants new keys for example; end the connection of a client
-        that sends nothing else."""
+        that sends nothing else, or that does not read the answers."""
         raw, outgoing = self._raw, self._outgoing
         if raw is None or outgoing is None:
             return
         if outgoing.pending:
             raw.write(outgoing.read())
+            if raw.get_write_buffer_size() > _UNREAD_MOST:
+                log.debug("TLS failed address=%s reason='its answers are not read'", raw.get_extra_info("peername"))
+                self.abort()
+                return
         if self._empty > _EMPTY_MOST:
             self._fail(ConnectionAbortedError("the client sends records without data"))
 

@@ -152,7 +152,7 @@ class TlsListener:
             self._left_out += 1
             return
         self._logged += 1
-        words = error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error)
+        words = getattr(error, "reason", None) or str(error)  # only errors of OpenSSL itself have a reason
         if isinstance(error, ssl.SSLCertVerificationError):
             words = error.verify_message
         peer = transport.get_extra_info("peername")

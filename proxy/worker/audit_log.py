@@ -76,7 +76,11 @@ class AuditLog:
         self._timer: asyncio.TimerHandle | None = None
         self._file = -1
         self._stale = False
-        """Whether the file has to be opened again."""
+        """Whether ``reopen`` was called since the last batch was given to the thread."""
+        self._broken = False
+        """Whether the last write has failed, so that the thread opens the file again."""
+        self._closed = False
+        """Whether ``close`` was called: it alone writes from then on."""
         self._told = -_TOLD_EVERY
         self._failing = False
         self.written = 0
@@ -108,7 +112,8 @@ class AuditLog:
 
     def write(self, record: bytes) -> None:
         """Write a line, or count that it is dropped."""
-        if self._waiting + len(record) > self._section.queue and self._section.on_full == "drop":
+        full = self._waiting + len(record) > self._section.queue and self._section.on_full == "drop"
+        if full or self._closed:
             self.dropped += 1
             return
         self.written += 1
@@ -212,13 +217,16 @@ class AuditLog:
 
     async def close(self) -> None:
         """Write the lines that wait, and close the file."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         try:
             async with asyncio.timeout(_LAST_WRITE):
                 if self._writing is not None:
                     await asyncio.wait([self._writing])
-                rest = await self._loop.run_in_executor(self._thread, self._append, b"".join(self._lines))
+                batch = b"".join(self._lines)
+                self._lines.clear()
+                rest = await self._loop.run_in_executor(self._thread, self._append, batch, self._stale)
             if rest:
                 log.error("lines of the audit log are lost path=%s bytes=%d", self._path, len(rest))
         except TimeoutError:
@@ -226,6 +234,8 @@ class AuditLog:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _schedule(self, seconds: float) -> None:
+        if self._closed:
+            return
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self._begin)
@@ -234,7 +244,8 @@ class AuditLog:
         self._timer = None
         batch = b"".join(self._lines)
         self._lines.clear()
-        self._writing = self._loop.run_in_executor(self._thread, self._append, batch)
+        stale, self._stale = self._stale, False
+        self._writing = self._loop.run_in_executor(self._thread, self._append, batch, stale)
         self._writing.add_done_callback(lambda done: self._wrote(len(batch), done.result()))
 
     def _wrote(self, size: int, rest: bytes) -> None:
@@ -248,13 +259,14 @@ class AuditLog:
         elif self._lines or self._stale:
             self._schedule(0 if self._stale else _DELAY)
 
-    def _append(self, batch: bytes) -> bytes:
-        """Append ``batch`` to the file, in the thread, and return what could not be written."""
+    def _append(self, batch: bytes, stale: bool) -> bytes:
+        """Append ``batch`` to the file, in the thread, and return what could not be written. ``stale``: the file is
+        opened again."""
         try:
-            if self._stale and self._file >= 0:
-                os.close(self._file)
-                self._file = -1
-            self._stale = False
+            if (stale or self._broken) and self._file >= 0:
+                file, self._file = self._file, -1
+                os.close(file)
+            self._broken = False
             if self._file < 0:
                 self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
             while batch:
@@ -262,7 +274,7 @@ class AuditLog:
         except OSError as error:
             self._tell(error)
             self._failing = True
-            self._stale = self._file >= 0
+            self._broken = True
             return batch
         if self._failing:
             self._failing = False

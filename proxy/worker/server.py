@@ -38,7 +38,7 @@ from proxy.worker.memory_watch import MemoryWatch
 from proxy.worker.metric_snapshot import Overview
 from proxy.worker.report import take, together
 from proxy.worker.service import Service
-from proxy.worker.supervisor import NO_RELOAD, log_serving, supervise
+from proxy.worker.supervisor import log_hung_up, log_serving, supervise
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ async def serve(config: Config, identity: Identity) -> None:
 
 def _hung_up(service: Service) -> None:
     """Act on SIGHUP: nothing but the audit log is opened again."""
-    log.warning(NO_RELOAD)
+    log_hung_up(service.config)
     audit = service.world.denials.audit
     if audit is not None:
         audit.reopen()

@@ -47,7 +47,8 @@ from proxy.worker.report import Report, together
 
 log = logging.getLogger(__name__)
 
-NO_RELOAD = "SIGHUP ignored: this version reloads nothing, restart instead"
+_NO_RELOAD = "SIGHUP ignored: this version reloads nothing, restart instead"
+_REOPENED = "SIGHUP: the audit log is opened again, nothing else is reloaded"
 
 _YOUNG = 5.0
 """In seconds. If a worker ends earlier, its successor starts later, because it may end early too."""
@@ -82,6 +83,14 @@ async def supervise(config: Config, identity: Identity) -> None:
     finally:
         listeners.close()
     log.info("stopped")
+
+
+def log_hung_up(config: Config) -> None:
+    """Log what is done at SIGHUP: nothing but the audit log is opened again, if there is one."""
+    if config.audit.path is None:
+        log.warning(_NO_RELOAD)
+    else:
+        log.info(_REOPENED)
 
 
 def log_serving(config: Config, listeners: Listeners) -> None:
@@ -183,7 +192,7 @@ class Supervisor:
 
     def hung_up(self) -> None:
         """Act on SIGHUP: the workers open nothing but the audit log again."""
-        log.warning(NO_RELOAD)
+        log_hung_up(self._config)
         for member in self._members.values():
             member.channel.tell("reopen")
 

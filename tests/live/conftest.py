@@ -64,6 +64,7 @@ def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
 
 
 _SLOW = (
+    "test_audit_log",
     "test_blocking_moves",
     "test_busy_scripts",
     "test_client_limits",
@@ -76,12 +77,15 @@ _SLOW = (
     "test_half_moved",
     "test_known_long",
     "test_listener_settings",
+    "test_listeners",
     "test_localcluster",
+    "test_logins",
     "test_long_replies",
     "test_long_work",
     "test_memory",
     "test_node",
     "test_protected_mode",
+    "test_proxy_protocol",
     "test_pubsub_cluster",
     "test_pubsub_failures",
     "test_replica_reads",
@@ -92,6 +96,7 @@ _SLOW = (
     "test_strangers",
     "test_timeouts",
     "test_turns",
+    "test_user_limits",
     "test_vanished_clients",
 )
 """Waiting for real failovers, starting real clients, or about the proxy alone: with the second kind of server they are

@@ -1,6 +1,7 @@
 """Transactions of users with rules, over the own fast path: what a plain server with the same users answers."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 
@@ -62,7 +63,7 @@ def server(shards: LocalShards) -> LocalServer:
 
 @pytest.fixture
 def proxy(shards: LocalShards, serve: Serve) -> ProxyProcess:
-    return serve("--static", shards.static, config=USERS)
+    return serve("--static", shards.static, config=f"[limits]\nauth_commands = 0\n{USERS}")
 
 
 def told(address: str, *logins: str, conversation: list[tuple[Argument, ...]]) -> list[list[bytes]]:
@@ -112,6 +113,32 @@ def test_rules_that_change_before_exec(
             replies.append(wire.ask("DISCARD"))
             heard.append(replies)
     assert heard[1] == heard[0]
+
+
+def test_options_of_sort_are_checked_at_exec(server: LocalServer, proxy: ProxyProcess) -> None:
+    """A denied option spoils no transaction, and what the rules deny at EXEC is denied whatever they were before."""
+    sorts = [
+        ("SORT", "{t}l", "BY", "nosort", "GET", "{t}secret:*"),
+        ("SORT", "{t}nol", "BY", "w*"),
+        ("SORT_RO", "{t}l", "GET", "#"),
+        ("SORT", "{t}l", "ALPHA", "DESC"),
+    ]
+    rules = ["~{t}*", "~*", "%W~* %R~{t}*"]
+    for sort, before, then in product(sorts, rules, ["", "resetkeys ~{t}l", "allkeys", "-sort"]):
+        heard = []
+        for address in (server.address, proxy.address):
+            with Wire(address) as wire, Wire(address) as admin:
+                admin.ask("ACL", "SETUSER", "sorting", "reset", "on", "+@all", "-@admin", *before.split(), ">p")
+                admin.ask("DEL", "{t}l")
+                admin.ask("RPUSH", "{t}l", "b", "a")
+                admin.ask("SET", "{t}secret:a", "told")
+                wire.ask("AUTH", "sorting", "p")
+                replies = [wire.ask(*sort), wire.ask("MULTI"), wire.ask("SET", "{t}l2", "v"), wire.ask(*sort)]
+                if then:
+                    admin.ask("ACL", "SETUSER", "sorting", *then.split())
+                replies += [wire.ask("ECHO", "x"), wire.ask("EXEC"), wire.ask(*sort)]
+                heard.append(replies)
+        assert heard[1] == heard[0], (sort, before, then)
 
 
 def test_a_stranger_is_refused_at_once_whatever_it_asks(proxy: ProxyProcess) -> None:

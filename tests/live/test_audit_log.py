@@ -107,6 +107,8 @@ class TestWhatIsRecorded:
             client.ask("SET", "after", 1)
             eventually(lambda: [line["keys"] for line in lines(path)] == [["after"]])
         assert [line["keys"] for line in lines(moved)] == [["before"]]
+        assert "SIGHUP: the audit log is opened again" in proxy.log
+        assert "SIGHUP ignored" not in proxy.log
 
 
 class TestRules:

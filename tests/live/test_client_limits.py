@@ -85,3 +85,35 @@ def test_none(site: Site, serve: Serve) -> None:
     with Wire(proxy.address) as client:
         client.send(pipeline(("SUBSCRIBE", *names(1000))))
         assert client.replies(1000)[-1].endswith(b":1000\r\n")
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [["a"] * 6, ["b"]],
+        [["a"]] * 6 + [["b"]],
+        [["a", "b"], ["b", "a", "b"], ["c"], ["a", "c", "d"], ["e"]],
+    ],
+    ids=repr,
+)
+def test_a_name_counts_once(site: Site, serve: Serve, commands: list[list[str]]) -> None:
+    """Also while its subscription is not confirmed yet."""
+    proxy = serve("--static", site.shards.static, config=CONFIG)
+    count = sum(map(len, commands))
+    with Wire(proxy.address, protocol=3) as client:
+        client.send(pipeline(*(("SUBSCRIBE", *names) for names in commands)))
+        assert not [reply for reply in client.replies(count) if reply.startswith(b"-")]
+        # The same again, when all are subscribed to.
+        client.send(pipeline(*(("SUBSCRIBE", *names) for names in commands)))
+        assert not [reply for reply in client.replies(count) if reply.startswith(b"-")]
+
+
+def test_names_that_end_count_again(site: Site, serve: Serve) -> None:
+    proxy = serve("--static", site.shards.static, config=CONFIG)
+    with Wire(proxy.address, protocol=3) as client:
+        client.send(pipeline(("SUBSCRIBE", *names(5))))
+        client.replies(5)
+        client.send(pipeline(("UNSUBSCRIBE", *names(5)), ("SUBSCRIBE", *names(5)), ("SUBSCRIBE", *names(5, "more"))))
+        replies = client.replies(11)
+        assert [reply.startswith(b"-") for reply in replies] == [False] * 10 + [True]
+        assert client.ask("SUBSCRIBE", "one:more") == channels(5, 1)

@@ -102,6 +102,15 @@ def test_values_of_all_sizes(proxy: ProxyProcess, context: ssl.SSLContext, size:
         assert client.replies(5)[4] == PONG
 
 
+def test_large_requests_right_behind_the_handshake(proxy: ProxyProcess, context: ssl.SSLContext) -> None:
+    """The client's last part of the handshake and its requests may arrive together."""
+    request = pack("SET", "at-once", b"x" * MB)
+    for _ in range(10):
+        with TlsWire(proxy.address, context) as client:
+            client.send(request * 2)
+            assert client.replies(2) == [OK, OK]
+
+
 def test_a_request_byte_by_byte(proxy: ProxyProcess, context: ssl.SSLContext) -> None:
     with TlsWire(proxy.address, context) as client:
         for byte in pack("SET", "slow", "1"):
@@ -245,6 +254,25 @@ def test_required_certificates(shards: LocalShards, papers: Papers, serve: Serve
             )
         )
     assert "reason='no certificate: PEER_DID_NOT_RETURN_A_CERTIFICATE'" in proxy.log
+
+
+@pytest.mark.parametrize("how", ["optional", "required"])
+def test_certificates_of_clients_with_several_names(
+    shards: LocalShards, papers: Papers, serve: Serve, how: str
+) -> None:
+    """A listener with several certificates verifies the clients' own whichever name they ask for."""
+    address = new_address()
+    others = f'certificates = [{{ cert_file = "{papers.other.certificate}", key_file = "{papers.other.key}" }}]'
+    config = papers.table(address, *papers.asking(how, 'auth = "certificate"'), others) + USERS
+    serve("--static", shards.static, config=config, listen=address, listeners=True)
+    for name in SERVER_NAME, "other.test":
+        with TlsWire(address, papers.context(papers.alice), name=name) as client:
+            assert whoami(client) == b"alice"
+        with (
+            pytest.raises((ConnectionError, ssl.SSLError)),
+            TlsWire(address, papers.context(papers.stranger), name=name) as client,
+        ):
+            client.ask("PING")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

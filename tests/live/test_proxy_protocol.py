@@ -264,6 +264,17 @@ def test_a_unix_socket(behind: Behind, tmp_path_factory: pytest.TempPathFactory,
         assert fields(client.ask("CLIENT", "INFO"))["addr"] == "{}:{}".format(*client.socket.getsockname())
 
 
+@pytest.mark.parametrize("path", [b"", b"rel", b"rel:x", b"@abs:1", b"/run/a:b"])
+def test_clients_of_a_balancers_unix_socket(behind: Behind, path: bytes) -> None:
+    """They have no address that a limit could hold for, whatever their path is."""
+    proxy = behind(config=USERS + "[limits]\nmax_command_rate_per_address = 1\n")
+    logins = pack("AUTH", "app", "wrong") + pack("AUTH", "app", "of-app")
+    answer = raw(proxy, make.unix(path, path) + logins, b"PING\r\n" * 9 + b"QUIT\r\n")
+    assert answer.startswith(b"-WRONGPASS ")
+    assert answer.endswith(OK + PONG * 9 + OK)
+    assert "Traceback" not in proxy.log
+
+
 def test_cluster_clients_come_back_through_the_balancer(
     behind: Behind, tmp_path: Path, stack: contextlib.ExitStack
 ) -> None:

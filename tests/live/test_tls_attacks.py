@@ -13,6 +13,7 @@ import pytest
 
 from proxy.devservers.servers import LocalShards, find_server, start_many
 from tests.live.tls_clients import USERS, Papers, TlsWire, new_address
+from tests.support.new_keys import want_new_keys
 from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess, metric
 from tests.support.wire import Wire, pack
@@ -102,6 +103,11 @@ CORPUS: dict[str, tuple[Callable[[Papers], bytes], str]] = {
     "TLS 1.0": (lambda _: old_hello(), "version"),
     "garbage in a record": (lambda _: b"\x16\x03\x01\x01\x00" + b"\xff" * 256, "other"),
     "a record of 64 KB": (lambda _: b"\x16\x03\x01\xff\xff" + bytes(65535), "no TLS"),
+    "many long records": (lambda _: (b"\x16\x03\x01\x40\x00" + bytes(16384)) * 20, "other"),
+    "a hello without end": (
+        lambda _: b"\x16\x03\x01\x00\x04\x01\x02\x01\x44" + (b"\x16\x03\x01\x40\x00" + bytes(16384)) * 20,
+        "other",
+    ),
     "an alert": (lambda _: b"\x15\x03\x03\x00\x02\x02\x28", "other"),
     "data before a handshake": (lambda _: b"\x17\x03\x03\x00\x10" + bytes(16), "other"),
     "a hello, and then noise": (lambda papers: hello(papers) + b"\xff" * 3000, "other"),
@@ -127,6 +133,7 @@ def test_nonsense_is_closed_at_once(proxy: ProxyProcess, papers: Papers, name: s
     assert sum(counted.values()) == 1, counted
     if why != "other":
         assert counted[why] == 1 or (why == "no TLS" and counted["other"] == 1), counted
+    assert "Traceback" not in proxy.log
 
 
 @pytest.mark.parametrize("sent", [0, 1, 5, 100])
@@ -195,6 +202,16 @@ def test_a_record_that_was_tampered_with(proxy: ProxyProcess, papers: Papers) ->
         raw.sendall(b"\x17\x03\x03\x00\x30" + os.urandom(48))
         raw.close()
         assert ended(client)
+
+
+def test_new_keys_again_and_again(proxy: ProxyProcess, papers: Papers) -> None:
+    """A client that wants new keys ahead of each request, whether it has a reply or not."""
+    with TlsWire(proxy.address, papers.context()) as client:
+        for _ in range(300):
+            for request in b"\r\n", pack("PING"):
+                want_new_keys(client.socket)
+                client.send(request)
+            assert client.reply() == PONG
 
 
 def test_cut_off_in_the_middle_of_a_request(proxy: ProxyProcess, papers: Papers) -> None:

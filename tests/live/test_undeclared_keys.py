@@ -1,5 +1,6 @@
 """Scripts that declare no keys over several static shards: refused, or run on the shard that is named for them."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ PURE = (
     ("return redis.status_reply('FINE')", b"+FINE\r\n"),
     ("return redis.call('PING')", b"+PONG\r\n"),
 )
-REFUSED = b"-ERR 'eval' of a script that calls Redis with 0 keys is refused: there are several shards"
+REFUSED = b"-ERR 'eval' of a script that may call Redis with 0 keys is refused: there are several shards"
 LIBRARY = "#!lua name=lib\nredis.register_function('one', function() return 1 end)"
 ADMIN = '[[users]]\nname = "default"\nnopass = true\nadmin = true\n'
 
@@ -143,6 +144,24 @@ class TestRefused:
             for client in clients:
                 client.close()
 
+    def test_a_script_that_another_worker_knows_in_a_pause(self, shards: LocalShards, serve: Serve) -> None:
+        """The call is held: the other workers are asked afterwards."""
+        proxy = serve("--static", shards.static, "--workers", "2")
+        clients = [Wire(proxy.address) for _ in range(8)]
+        try:
+            shown = [str(client.value("INFO", "Slotgate")) for client in clients]
+            assert len({text.partition("slotgate_worker:")[2][:1] for text in shown}) == 2
+            assert clients[0].ask("SCRIPT", "LOAD", "return 8")[:1] == b"$"
+            assert clients[0].ask("CLIENT", "PAUSE", 1000, "ALL") == b"+OK\r\n"
+            began = time.monotonic()
+            for client in clients:
+                client.send(pack("EVALSHA", digest("return 8"), 0))
+            assert [client.reply() for client in clients] == [b":8\r\n"] * len(clients)
+            assert time.monotonic() - began > 0.8
+        finally:
+            for client in clients:
+                client.close()
+
 
 ALLOW = {"SLOTGATE_UNDECLARED_KEYS": "allow", "SLOTGATE_KEYLESS_SHARD": "shard-2"}
 
@@ -236,3 +255,23 @@ class TestWhatScriptsUse:
             eventually(watched)
             assert other.ask("CLIENT", "KILL", "ID", number) == b":1\r\n"
             eventually(lambda: not watched())
+
+    def test_a_server_that_ends_the_connection_is_named(self, shards: LocalShards, serve: Serve) -> None:
+        """What is missing is no proof that nothing was called. A server also drops a reader that is too slow."""
+        proxy = serve("--static", shards.static, config=ADMIN)
+        server = shards.primaries[1]
+
+        def monitors() -> list[bytes]:
+            lines = server.ask("CLIENT", "LIST")
+            assert isinstance(lines, bytes)
+            return re.findall(rb"^id=(\d+) .* cmd=monitor", lines, re.MULTILINE)
+
+        with Wire(proxy.address) as client:
+            client.send(pack("SLOTGATE", "SCRIPTS", "60"))
+            eventually(lambda: bool(monitors()))
+            time.sleep(0.3)  # the other servers are asked as well
+            assert server.ask("CLIENT", "KILL", "ID", monitors()[0].decode()) == 1
+            reply = client.reply()
+            assert reply.startswith(b"-ERR a server can not be watched by MONITOR: "), reply
+            assert server.address.encode() in reply
+            assert client.ask("PING") == b"+PONG\r\n"

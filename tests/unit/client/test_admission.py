@@ -138,6 +138,13 @@ def test_protected_mode(protected: bool, open_to_all: bool, host: str, refused: 
         ("[2001:db8::5]:5000", "2001:db8::/64"),
         ("[::ffff:10.0.0.1]:5000", "10.0.0.1"),
         ("/run/a:b.sock:0", "/run/a:b.sock"),
+        ("[fe80::1%eth0]:5000", "fe80::/64"),
+        ("rel:0", ""),
+        ("rel:x:0", ""),
+        ("@abs:1:0", ""),
+        ("[x]:0", ""),
+        ("a:b%c:0", ""),
+        (":0", ""),
     ],
 )
 def test_the_address_that_is_shown(shown: str, counted: str) -> None:

@@ -22,6 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = authority.sign("own")
     authority.sign("other", names="DNS:other.test,DNS:*.wild.test")
     authority.sign("nameless", names="")
+    Authority(path, "stranger")
     openssl("ec", "-in", own.key, "-aes128", "-passout", "pass:secret", "-out", path / "locked.key")
     (path / "text").write_text("no certificate")
     return path
@@ -132,18 +133,54 @@ def test_what_a_certificate_says(folder: Path) -> None:
 )
 def test_the_name_asked_for_chooses_the_certificate(folder: Path, asked: str | None, subject: str) -> None:
     context, _ = server_context(table(folder, certificates=[{"cert_file": "other.crt", "key_file": "other.key"}]))
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.load_verify_locations(folder / "authority.crt")
-    assert dict(part for (part,) in shown(context, client, asked)["subject"]) == {"commonName": subject}
+    assert dict(part for (part,) in shown(context, trusting(folder, ""), asked)["subject"]) == {"commonName": subject}
 
 
 def shown(server: ssl.SSLContext, client: ssl.SSLContext, asked: str | None) -> Any:
     """The certificate that the server shows to a client that asks for a name."""
+    return ends_of(server, client, asked)[0].getpeercert()
+
+
+def ends_of(server: ssl.SSLContext, client: ssl.SSLContext, asked: str | None) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """The client's and the server's end after the handshake. Raises SSLError if it fails."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = client.wrap_bio(back, there, server_hostname=asked), server.wrap_bio(there, back, server_side=True)
     for _ in range(4):
         for end in ends:
             with contextlib.suppress(ssl.SSLWantReadError):
                 end.do_handshake()
-    return ends[0].getpeercert()
+    return ends
+
+
+@pytest.mark.parametrize("how", ["optional", "required"])
+@pytest.mark.parametrize("asked", [SERVER_NAME, "other.test", "x.wild.test", "unknown.test"])
+def test_every_certificate_asks_for_the_clients(folder: Path, how: str, asked: str) -> None:
+    """Whichever certificate is chosen by the name, the client's own is verified by ``ca_file``."""
+    others = [{"cert_file": "other.crt", "key_file": "other.key"}]
+    server, _ = server_context(table(folder, client_certs=how, ca_file="authority.crt", certificates=others))
+    for pair, accepted in ("own", True), ("stranger", False), ("", how == "optional"):
+        client = trusting(folder, pair)
+        with contextlib.nullcontext() if accepted else pytest.raises(ssl.SSLError):
+            known = ends_of(server, client, asked)[1].getpeercert()
+            assert bool(known) is bool(pair)
+
+
+def test_every_certificate_has_the_ciphers(folder: Path) -> None:
+    others = [{"cert_file": "other.crt", "key_file": "other.key"}]
+    server, _ = server_context(table(folder, ciphers="ECDHE+CHACHA20", certificates=others))
+    client = trusting(folder, "")
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    for asked in SERVER_NAME, "other.test":
+        cipher = ends_of(server, client, asked)[0].cipher()
+        assert cipher is not None
+        assert "CHACHA20" in cipher[0]
+
+
+def trusting(folder: Path, pair: str) -> ssl.SSLContext:
+    """The context of a client with the certificate ``pair``, or without one."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.load_verify_locations(folder / "authority.crt")
+    if pair:
+        client.load_cert_chain(folder / f"{pair}.crt", folder / f"{pair}.key")
+    return client

@@ -12,6 +12,7 @@ from proxy.engine.receiver import Receiver
 from proxy.transport.client_tls import ClientTls
 from proxy.transport.handshakes import Handshakes, Shaking
 from tests.support.certificates import Authority, Pair
+from tests.support.new_keys import want_new_keys
 
 KB = 1024
 
@@ -343,6 +344,45 @@ def test_data_while_the_thread_works(contexts: Any) -> None:
     assert talk.above.got == b"x"
 
 
+@pytest.mark.parametrize("contexts", ["1.3"], indirect=True)
+@pytest.mark.parametrize("first", [100, 1 << 20])
+@pytest.mark.parametrize("read", [10 * KB, 64 * KB, 256 * KB])
+def test_much_data_right_behind_the_handshake(contexts: Any, first: int, read: int) -> None:
+    """The socket is not read while more than a little waits for the thread, and nothing is lost."""
+    talk = Talk(*contexts)
+    steps = talk.settings.steps
+    steps.held = []
+    talk.shake()
+    talk.tls.data_received(talk.outgoing.read())
+    steps.held.clear()
+    talk.tls.stepped(*talk.tls.step())
+    talk.incoming.write(bytes(talk.below.sent))
+    talk.shake()
+    assert talk.shaken
+    flight = talk.outgoing.read()
+    data = bytes(range(256)) * 4 * KB
+    talk.client.write(data)
+    records = talk.outgoing.read()
+    records = flight[first:] + records
+    sent = [flight[:first], *(records[at : at + read] for at in range(0, len(records), read))]
+    most = passed = 0
+    while sent or steps.held:
+        if sent and talk.below.reading:
+            piece = sent.pop(0)
+            talk.tls.data_received(piece)
+            passed += len(piece) if steps.held else 0
+        else:
+            most, passed = max(most, passed), 0
+            assert steps.held
+            steps.held.clear()
+            talk.tls.stepped(*talk.tls.step())
+    assert most < 64 * KB + 2 * read
+    assert not talk.settings.failures
+    assert talk.settings.complete == 1
+    assert talk.below.reading
+    assert talk.above.got == data
+
+
 def test_lost_while_the_thread_works(contexts: Any) -> None:
     talk = Talk(*contexts)
     talk.settings.steps.held = []
@@ -395,6 +435,18 @@ def test_handshake_without_end_is_bounded(contexts: Any) -> None:
         talk.tls.data_received(b"x" * 10 * KB)
     assert talk.below.closed
     assert "too much" in str(talk.settings.failures[0])
+
+
+def test_handshake_of_many_records_is_bounded(contexts: Any) -> None:
+    """A hello that OpenSSL would still wait for: each record is a step."""
+    talk = Talk(*contexts)
+    talk.tls.data_received(b"\x16\x03\x01\x00\x04\x01\x02\x01\x44")
+    for at in range(1, 9):
+        assert not talk.below.closed, at
+        talk.tls.data_received(b"\x16\x03\x01\x3f\xff" + bytes(0x3FFF))
+    assert talk.below.closed
+    assert "too much" in str(talk.settings.failures[0])
+    assert not talk.settings.steps.open
 
 
 def test_too_many_wait(contexts: Any) -> None:
@@ -541,6 +593,46 @@ def test_a_large_reply_is_encrypted_over_several_turns(talk: Talk) -> None:
         got += talk.hear()
     assert len(got) == 5_000_000
     assert not talk.settings.steps.loop.calls
+
+
+@pytest.mark.parametrize("contexts", ["1.3"], indirect=True)
+def test_new_keys_are_answered_behind_data(talk: Talk) -> None:
+    """Nothing stays in OpenSSL when the data itself has no reply."""
+    talk.hear()
+    for _ in range(50):
+        talk.client.write(b"\r\n")
+        want_new_keys(talk.client)
+    talk.client.write(b"\r\n")
+    talk.tls.data_received(talk.outgoing.read())
+    assert talk.above.got == b"\r\n" * 51
+    assert len(talk.below.sent) > 50 * 20
+    talk.tls.write(b"+PONG\r\n")
+    assert talk.hear() == b"+PONG\r\n"
+
+
+@pytest.mark.parametrize("contexts", ["1.3"], indirect=True)
+@pytest.mark.parametrize("lands", [False, True])
+def test_answers_that_are_not_read_are_bounded(talk: Talk, lands: bool) -> None:
+    class Lands(asyncio.BufferedProtocol):
+        def get_buffer(self, sizehint: int) -> bytearray:
+            return bytearray(100)
+
+        def buffer_updated(self, nbytes: int) -> None:
+            pass
+
+    talk.hear()
+    if lands:
+        talk.tls.set_protocol(Lands())
+    talk.below.taking = False
+    for _ in range(2_000):
+        for _ in range(10):
+            want_new_keys(talk.client)
+            talk.client.write(b"\r\n")
+        talk.tls.data_received(talk.outgoing.read())
+        if talk.below.closed:
+            break
+    assert talk.below.aborted
+    assert len(talk.below.kept) < 300 * KB
 
 
 def test_goodbye_of_the_client(talk: Talk) -> None:

@@ -167,6 +167,16 @@ def test_failures_are_counted_and_few_are_logged(
     assert "address=127.0.0.1:5 reason='timeout: it was not complete within 2 s'" in caplog.text
 
 
+def test_a_failure_that_is_not_openssls_own_is_logged(
+    loop: asyncio.AbstractEventLoop, section: ListenerTls, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    listener = listener_of(loop, section)
+    listener.failed(cast(asyncio.Transport, Peer()), ssl.SSLError(ssl.SSL_ERROR_SSL, "too much"))
+    assert listener.outcomes == {"other": 1}
+    assert "reason='other: too much'" in caplog.text
+
+
 def test_reasons() -> None:
     def error(reason: str) -> ssl.SSLError:
         found = ssl.SSLError(ssl.SSL_ERROR_SSL, reason)
