@@ -11,6 +11,7 @@ MODULES = (
     "proxy.backends.reconnecting",
     "proxy.backends.routes",
     "proxy.backends.shared",
+    "proxy.client.allowance",
     "proxy.client.client",
     "proxy.client.connection",
     "proxy.client.fast_commands",

@@ -23,6 +23,7 @@
     backlog           the replies that wait for clients that do not read, and their limits
     registry          the clients of a worker
     admission         decides which clients may connect
+    allowance         what the clients of one user, or of one address, may do together
     quota             the limits of a client by its user and its address, and before its login
     user_limits       counts the clients of each user, and gives each client its quota
     timeouts          closes clients that leave the proxy waiting

@@ -5,6 +5,7 @@ from proxy.engine.window cimport ReplyWindow
 from proxy.transport.flow_control cimport Flow
 from proxy.client.kept_input cimport KeptInput
 from proxy.client.pacing cimport Pacing
+from proxy.client.quota cimport Quota
 from proxy.client.registry cimport Clients
 from proxy.client.request_loop cimport carry_out_all, pace, wait
 from proxy.metrics cimport Counters
@@ -17,6 +18,7 @@ cdef int _ORDER
 cdef int _FULL
 cdef int _BLOCKED
 cdef int _PACED
+cdef int _QUOTA
 cdef int _LOGIN
 cdef int _LARGE
 

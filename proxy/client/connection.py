@@ -17,6 +17,7 @@ from proxy import errors
 from proxy.client.holdings import HoldingClient
 from proxy.client.kept_input import PIECE, KeptInput
 from proxy.client.large_request import LANDS_FROM, Landing
+from proxy.client.quota import Quota
 from proxy.client.registry import Clients
 from proxy.client.request_loop import carry_out_all, pace, wait
 from proxy.features import commands
@@ -32,6 +33,7 @@ _ORDER = Stop.ORDER
 _FULL = Stop.FULL
 _BLOCKED = Stop.BLOCKED
 _PACED = Stop.PACED
+_QUOTA = Stop.QUOTA
 _LOGIN = Stop.LOGIN
 _WITH_LOGIN = 16 * 1024
 """Bytes of a client's requests that are read and kept while its login is delayed."""
@@ -330,6 +332,8 @@ class ClientConnection(HoldingClient):
         if self._ending and window.idle and (self.closing or not flow.reasons & ~_SLOW):
             transport.close()
         elif flow.stopped or window.overflowing:
+            if flow.reasons & _QUOTA and flow.quota is not None:
+                cast(Quota, flow.quota).answered()
             if not window.pending:
                 flow.go(_ORDER | _BLOCKED)
             if window.overflowing:

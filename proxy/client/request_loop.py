@@ -12,11 +12,12 @@ client with a ``Quota`` are carried out in pieces of what the quota allows.
 
 from typing import cast
 
+from proxy.client.allowance import CREDIT, PLENTY
 from proxy.client.client import Client
 from proxy.client.fast_path import run as run_fast_path
 from proxy.client.own_fast_path import answer, repeat
 from proxy.client.pacing import Pacing
-from proxy.client.quota import CREDIT, PLENTY, Quota
+from proxy.client.quota import Quota
 from proxy.client.slow_path import carry_out, carry_out_nothing, refuse
 from proxy.resp import encode
 from proxy.transport.flow_control import Stop

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 from proxy import errors
 from proxy.client.admission import source_of
+from proxy.client.allowance import Allowance, Cancellable
 from proxy.client.client import Client
-from proxy.client.quota import Allowance, Cancellable, Quota
+from proxy.client.quota import Quota
 from proxy.config.client_limits import ConnectionLimits
 from proxy.config.users import User
 from proxy.metrics import Counters
@@ -85,7 +86,7 @@ class UserLimits:
         self._allowances: dict[tuple[str, str], Allowance] = {}
         """The allowances of users and addresses with clients."""
         self._left: OrderedDict[tuple[str, str], Allowance] = OrderedDict()
-        """Those of users and addresses without clients, from which something may be taken; the latest are last."""
+        """Those of users and addresses without clients, of which something may have been taken; the latest are last."""
 
     def __repr__(self) -> str:
         return f"UserLimits({len(self._users)} clients, {len(self._allowances)} allowances)"

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from proxy.client.quota import PLENTY, Allowance, Quota, TokenBucket
+from proxy.client.allowance import PLENTY, Allowance, TokenBucket
+from proxy.client.quota import Quota
 from proxy.engine.window import ReplyWindow
 
 
@@ -271,6 +272,63 @@ def test_requests_in_flight(worker: Worker) -> None:
         assert sum(guest.window.pending for guest in guests) <= 8
     assert [guest.done for guest in guests] == [20, 20, 20]
     assert set(worker.held) == {"max_in_flight_per_user"}
+
+
+def answer(guest: Guest) -> None:
+    """Answer all requests of a guest, and end the turn."""
+    while guest.window.pending:
+        guest.window.deliver(guest.window.head, b"+OK\r\n", 0, 5)
+    guest.quota.answered()
+
+
+@pytest.mark.parametrize("rate", [0, 1_000_000])
+def test_who_waits_for_replies_goes_on_with_them(worker: Worker, rate: int) -> None:
+    """Not when some time has passed, whether there is a rate as well or not."""
+    one = user(worker, commands=rate, size=rate, in_flight=8)
+    guests = [Guest(worker, number, one) for number in range(1, 4)]
+    for guest in guests:
+        guest.answers = False
+        guest.ask(80)
+    for _ in range(30):
+        assert sum(guest.window.pending for guest in guests) == 8
+        worker.pass_time(0.00001)
+        for guest in guests:
+            if guest.window.pending:
+                answer(guest)
+        worker.pass_time(0.00001)
+    assert [guest.done for guest in guests] == [80, 80, 80]
+
+
+def test_a_request_of_another_client_wakes_who_waits(worker: Worker) -> None:
+    """Replies that are written directly to a client that does not wait are noticed with the next request."""
+    one = user(worker, in_flight=2)
+    busy, waiting = Guest(worker, 1, one), Guest(worker, 2, one)
+    busy.answers = waiting.answers = False
+    busy.ask(2)
+    waiting.ask(1)
+    assert waiting.done == 0
+    worker.pass_time(0.0001)
+    busy.window.deliver(0, b"+OK\r\n", 0, 5)
+    busy.ask(1)
+    worker.pass_time(0.00001)
+    assert waiting.done == 1
+
+
+def test_requests_that_are_answered_at_once_are_not_in_flight(worker: Worker) -> None:
+    guest = Guest(worker, 1, user(worker, in_flight=8))
+    guest.ask(1000)
+    assert guest.done == 1000
+    assert not worker.held
+
+
+def test_an_empty_bucket_is_asked_seldom(worker: Worker) -> None:
+    guest = Guest(worker, 1, user(worker, commands=10_000, in_flight=8))
+    guest.ask(20_000)
+    assert guest.done == 10_000
+    worker.pass_time(0.0049)
+    assert guest.done == 10_000
+    worker.pass_time(0.0002)
+    assert guest.done == pytest.approx(10_050, abs=2)
 
 
 def test_blocked_clients_have_nothing_in_flight(worker: Worker) -> None:
