@@ -70,7 +70,7 @@ SENT = {
     "MEMORY DOCTOR of 8 MB": _one(_bulk(b"x" * 8 * MEGABYTE), "MEMORY", "DOCTOR"),
     "RANDOMKEY of 32 MB": _one(_bulk(b"x" * 32 * MEGABYTE), "RANDOMKEY"),
     "20,000 errors": Sent(b"GET", b"-ERR no\r\n", pipeline(*[("GET", "k")] * 20_000)),
-    "20,000 refusals": Sent(b"GET", b"-LOADING wait\r\n", pipeline(*[("GET", "k")] * 20_000)),
+    "10,000 refusals": Sent(b"GET", b"-LOADING wait\r\n", pipeline(*[("GET", "k")] * 10_000)),
     "20,000 redirections": Sent(b"GET", b"-MOVED 1 127.0.0.1:1\r\n", pipeline(*[("GET", "k")] * 20_000)),
     "an EXEC of 1,000,000": Sent(b"EXEC", _array(1_000_000, _KEY), pipeline(("MULTI",), ("GET", "k"), ("EXEC",))),
     "WAIT of 1,000,000": _one(_array(1_000_000, _KEY), "WAIT", 1, 10),

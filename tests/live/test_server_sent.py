@@ -25,7 +25,7 @@ from tests.support.wire import Wire
 pytestmark = pytest.mark.live
 
 BOUND = 0.02
-TRIES = 4
+TRIES = 8
 """The best of so many counts: the machine's caches and the collector take their part of the others."""
 WATCHED = 0.5
 """Seconds without a byte after which all has come."""
