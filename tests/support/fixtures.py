@@ -17,8 +17,15 @@ _LOG_TAIL = 4000
 _QUIET = ("slowlog-log-slower-than -1",)
 _DEBUG = "enable-debug-command yes"
 
-KEYLESS = {"SLOTGATE_UNDECLARED_KEYS": "allow", "SLOTGATE_KEYLESS_SHARD": "shard-1"}
-"""Scripts without keys run on the first shard, so that they can be compared with those of the plain server."""
+LIKE_A_SERVER = {
+    "SLOTGATE_UNDECLARED_KEYS": "allow",
+    "SLOTGATE_KEYLESS_SHARD": "shard-1",
+    "SLOTGATE_LIMITS__AUTH_COMMANDS": "0",
+    "SLOTGATE_LIMITS__AUTH_BYTES": "0b",
+    "SLOTGATE_LIMITS__AUTH_DELAY_MAX": "0s",
+}
+"""What a plain server does not have is off, so that the proxy can be compared with one: scripts without keys run on the
+first shard, and logins that fail delay no others."""
 Serve = Callable[..., ProxyProcess]
 """Starts a proxy; takes the arguments of ``ProxyProcess`` without the directory, and ``ready`` as its ``start``."""
 
@@ -40,7 +47,7 @@ def build(binary: ServerBinary, directory: Path, count: int = 3, more: Sequence[
     with start_many(count, 0, binary=binary, options=options) as shards:
         try:
             plain.start()
-            with ProxyProcess(directory, "--static", shards.static, environment=KEYLESS).serving() as proxy:
+            with ProxyProcess(directory, "--static", shards.static, environment=LIKE_A_SERVER).serving() as proxy:
                 yield Site(shards, plain, proxy)
         finally:
             plain.stop()

@@ -10,13 +10,14 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+import proxy
+
 _SHORTEST = 6
 """Shorter secrets, as "a" or "wrong", are words of logs too."""
-_WORDS = frozenset(("another", "secret"))
-"""Secrets of tests that a log may have for other reasons."""
 _KEYS = frozenset(("password", "password_sha256", "password_hash", "token", "token_sha256"))
 _MOST = 4096
 """Bytes: longer requests are not searched for AUTH."""
@@ -24,6 +25,13 @@ _IN_RULES = re.compile(r"[>#]([^\s\"']+)")
 _SENT = re.compile(rb"\r\n\$[47]\r\n(AUTH|SETUSER)\r\n((?:\$\d+\r\n[^\r\n]*\r\n)+)", re.IGNORECASE)
 _SETS = (">", "<", "#", "!")
 _WORD = re.compile(rb"\$\d+\r\n([^\r\n]*)\r\n")
+
+
+@cache
+def _words() -> frozenset[str]:
+    """The words of the proxy's own sources, which its log may have although some test sends one as a password."""
+    sources = (path.read_text("utf-8") for path in Path(proxy.__file__).parent.rglob("*.py"))
+    return frozenset(word for source in sources for word in re.findall(r"[a-z]+", source.lower()))
 
 
 class Secrets:
@@ -36,7 +44,7 @@ class Secrets:
     @classmethod
     def add(cls, secret: str) -> None:
         """Have ``secret``, and what is made of it, never be shown."""
-        if len(secret) >= _SHORTEST and secret not in _WORDS:
+        if len(secret) >= _SHORTEST and not secret.isdigit() and secret.lower() not in _words():
             raw = secret.encode()
             cls.known |= {secret, hashlib.sha256(raw).hexdigest(), base64.b64encode(raw).decode()}
 

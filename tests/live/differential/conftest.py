@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.fixtures import LIKE_A_SERVER
 from tests.support.proxy_process import ProxyProcess
 from tests.support.site import Site
 
@@ -22,7 +23,10 @@ def swift(standing_site: Site) -> Iterator[Site]:
 
 def _proxy(tmp_path_factory: pytest.TempPathFactory, static: str) -> Iterator[ProxyProcess]:
     """A proxy whose default user may do what a server's may."""
-    proxy = ProxyProcess(tmp_path_factory.mktemp("comparison"), "--static", static, config=_USER)
+    environment = {name: value for name, value in LIKE_A_SERVER.items() if "KEY" not in name}
+    proxy = ProxyProcess(
+        tmp_path_factory.mktemp("comparison"), "--static", static, config=_USER, environment=environment
+    )
     try:
         proxy.start()
         yield proxy
