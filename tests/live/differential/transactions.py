@@ -67,7 +67,7 @@ TRANSACTIONS = {
         MULTI
         EVAL "return redis.call('incrby', KEYS[1], ARGV[1])" 1 %n 5
         EVAL "return {1,{2,'x'},redis.status_reply('fine')}" 0
-        EVAL "return redis.call('nosuch')" 0
+        EVAL "return redis.call('nosuch')" 1 %n
         EXEC
         MULTI
         BLPOP %none 0
