@@ -29,9 +29,9 @@ class UndeclaredKeys:
         do."""
         if topology.cluster or (topology.single and topology.whole) or fact.name not in RUNS_CODE:
             return None
-        if self.shard:
-            return topology.index(self.shard)
         touches = self.touches(fact.name, args)
+        if self.shard:
+            return None if touches is False else topology.index(self.shard)
         if touches is None:
             return errors.NOSCRIPT
         return errors.undeclared_keys(fact.name) if touches else None
