@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import proxy
 
 _SHORTEST = 6
-"""Shorter secrets, as "a" or "wrong", are words of logs too."""
+"""Shorter secrets, as "a" or "wrong", are words of logs too. So is what has only small letters or only digits: another
+test may have a user or a key of that name."""
 _KEYS = frozenset(("password", "password_sha256", "password_hash", "token", "token_sha256"))
 _MOST = 4096
 """Bytes: longer requests are not searched for AUTH."""
@@ -44,7 +45,8 @@ class Secrets:
     @classmethod
     def add(cls, secret: str) -> None:
         """Have ``secret``, and what is made of it, never be shown."""
-        if len(secret) >= _SHORTEST and not secret.isdigit() and secret.lower() not in _words():
+        word = secret.isdigit() or (secret.isalpha() and secret.islower()) or secret.lower() in _words()
+        if len(secret) >= _SHORTEST and not word:
             raw = secret.encode()
             cls.known |= {secret, hashlib.sha256(raw).hexdigest(), base64.b64encode(raw).decode()}
 
