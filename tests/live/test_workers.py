@@ -481,7 +481,7 @@ def test_a_taken_port_is_said_in_one_line(shards: LocalShards, standing: ProxyPr
         check=False,
     )
     assert ended.returncode == 1
-    words = "Address already in use. Stop what uses it, or choose another address (listen, admin)"
+    words = "Address already in use. Stop what uses it, or choose another address (listen, listeners, admin)"
     *_, line = ended.stderr.splitlines()
     assert line == f"slotgate: can not listen on {standing.address}: {words}"
 
