@@ -122,7 +122,8 @@ def test_the_same_answers_before_auth(tmp_path: Path, serve: Serve) -> None:
         server.start()
         users = '[[users]]\nname = "default"\npassword = "s3cret"\nadmin = true\n'
         shard = f'[[shards]]\nprimary = "{server.address}"\n'
-        proxy = serve(config=f'backend.password = "s3cret"\n{users}{shard}')
+        limits = 'limits.auth_commands = 0\nlimits.auth_bytes = "0b"\nlimits.auth_delay_max = "0s"\n'
+        proxy = serve(config=f'backend.password = "s3cret"\n{limits}{users}{shard}')
         with ExitStack() as stack:
             strangers = [stack.enter_context(Wire(address)) for address in (server.address, proxy.address)]
             known = [stack.enter_context(Wire(address)) for address in (server.address, proxy.address)]
