@@ -43,8 +43,8 @@ IDLE = "idle timeout"
 REQUEST = "request read timeout"
 
 
-class TimedWorker(Protocol):
-    """The part of the worker that the timeouts use."""
+class WatchedWorker(Protocol):
+    """The part of a worker that those use who look at its clients from time to time."""
 
     @property
     def clients(self) -> Clients:
@@ -62,7 +62,7 @@ class TimedWorker(Protocol):
 class ClientTimeouts:
     """The timeouts of a worker's clients. ``users`` say whether clients have to log in."""
 
-    def __init__(self, worker: TimedWorker, clock: Clock, limits: ConnectionLimits, users: Users) -> None:
+    def __init__(self, worker: WatchedWorker, clock: Clock, limits: ConnectionLimits, users: Users) -> None:
         self._worker = worker
         self._clock = clock
         self._login = limits.auth_timeout

@@ -26,7 +26,6 @@ from proxy.metrics import Counters
 
 _KNOWN_MOST = 10_000
 """The most addresses and users without clients of which it is remembered what they have taken."""
-_STRANGER = ""
 
 
 @dataclass(frozen=True, slots=True)

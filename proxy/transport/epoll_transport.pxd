@@ -72,9 +72,10 @@ cdef class EpollTransport:
     cdef bint _closing
     cdef bint _slow
     cdef bint _hurried
-    # Whether little is read in a turn; and whether this stays so, because the connection is one of messages.
+    # Whether little is read in a turn, because the bytes take long; and whether they are known to take little time.
     cdef bint _narrow
     cdef bint _wide
+    # Whether little is read for good, because the connection is one of messages.
     cdef bint _messages
     cdef object _error
     cdef dict _extra

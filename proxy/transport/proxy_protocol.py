@@ -19,6 +19,7 @@ from typing import Any, cast
 from proxy.config.values import ProxyNetwork
 from proxy.metrics import Counters
 from proxy.transport.clock import Clock, Deadline
+from proxy.transport.log_rate import LogRate
 from proxy.transport.proxy_header import Header, HeaderError, begins_header, read_header
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,8 @@ class ProxyProtocol:
         """The connections that wait for their header."""
         self._most = most
         self._counters = counters
-        self._second, self._logged, self._more = clock.now(), 0, 0
+        words = "more connections refused, for their PROXY headers count=%d"
+        self._log_rate = LogRate(clock.now, _LOGGED, partial(log.warning, words))
 
     def __repr__(self) -> str:
         return f"ProxyProtocol({self.trusted!r}, {len(self.waiting)} waiting)"
@@ -98,17 +100,9 @@ class ProxyProtocol:
     def refuse(self, reason: str, peername: object, words: str) -> None:
         """Count a connection that is refused for ``reason``, and log it unless many are refused in this second."""
         self._counters.reject(reason)
-        now = self.clock.now()
-        if now - self._second >= 1:
-            if self._more:
-                log.warning("more connections refused, for their PROXY headers count=%d", self._more)
-            self._second, self._logged, self._more = now, 0, 0
-        if self._logged >= _LOGGED:
-            self._more += 1
-            return
-        self._logged += 1
-        host = peername[0] if isinstance(peername, tuple) else "unix"
-        log.warning("connection refused address=%s reason=%r", host, words)
+        if self._log_rate.allows():
+            host = peername[0] if isinstance(peername, tuple) else "unix"
+            log.warning("connection refused address=%s reason=%r", host, words)
 
 
 class HeaderReader(asyncio.Protocol):

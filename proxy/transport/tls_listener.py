@@ -7,7 +7,6 @@ certificates stay.
 
 import asyncio
 import logging
-import os
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,8 @@ from proxy.errors import ConfigError
 from proxy.transport.client_tls import ClientTls
 from proxy.transport.clock import Clock
 from proxy.transport.handshakes import Handshakes
+from proxy.transport.log_rate import LogRate
+from proxy.transport.watched_files import WatchedFiles
 
 log = logging.getLogger(__name__)
 
@@ -90,14 +91,13 @@ class TlsListener:
         self.expiry: dict[str, float] = {}
         """When each certificate in use expires, in seconds since 1970, by its file."""
         self._section = section
-        self._stamps = self._look_at_files()
+        self._files = WatchedFiles(section.files)
         try:
             self._context = self._load()
         except Problems as error:
             raise ConfigError(tuple((f"tls.{key}", words) for key, words in error.problems)) from None
-        self._logged_since = 0.0
-        self._logged = 0
-        self._left_out = 0
+        words = "more TLS handshakes failed listener=%s count=%d"
+        self._log_rate = LogRate(handshakes.loop.time, _LOGGED, partial(log.info, words, name))
 
     def __repr__(self) -> str:
         return f"TlsListener({self.name} {self._section})"
@@ -141,17 +141,8 @@ class TlsListener:
         """Count and log a handshake that failed; a connection that was only opened and closed is not logged."""
         reason = reason_of(error)
         self.outcomes[reason] += 1
-        if reason == CLOSED:
+        if reason == CLOSED or not self._log_rate.allows():
             return
-        now = self.handshakes.loop.time()
-        if now - self._logged_since >= 1.0:
-            if self._left_out:
-                log.info("more TLS handshakes failed listener=%s count=%d", self.name, self._left_out)
-            self._logged_since, self._logged, self._left_out = now, 0, 0
-        if self._logged >= _LOGGED:
-            self._left_out += 1
-            return
-        self._logged += 1
         words = getattr(error, "reason", None) or str(error)  # only errors of OpenSSL itself have a reason
         if isinstance(error, ssl.SSLCertVerificationError):
             words = error.verify_message
@@ -163,10 +154,8 @@ class TlsListener:
 
     def look(self) -> None:
         """Use the files again if they have changed. This may take milliseconds, and may be called in a thread."""
-        stamps = self._look_at_files()
-        if stamps == self._stamps:
+        if not self._files.changed():
             return
-        self._stamps = stamps
         try:
             self._context = self._load()
         except (Problems, OSError, ValueError) as error:
@@ -181,17 +170,6 @@ class TlsListener:
         names = [self._section.cert_file, *(each.cert_file for each in self._section.certificates)]
         self.expiry = {name: expires_at(name) for name in names}
         return context
-
-    def _look_at_files(self) -> tuple[object, ...]:
-        stamps: list[object] = []
-        for name in self._section.files:
-            try:
-                found = os.stat(name)
-            except OSError:
-                stamps.append(None)
-            else:
-                stamps.append((found.st_mtime_ns, found.st_ino, found.st_size))
-        return tuple(stamps)
 
 
 class TlsListeners:

@@ -16,13 +16,13 @@ The other process handles the signals. Few modules are imported, so that this pr
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
+from proxy.transport.watched_files import WatchedFiles
 from proxy.worker import logs
 from proxy.worker.admin import Admin
 from proxy.worker.admin_access import Access
@@ -160,40 +160,27 @@ class Certificate:
     """The certificate and key of the port. Changed files are read again; invalid files are ignored."""
 
     def __init__(self, certificate: str, key: str) -> None:
-        self._files = (certificate, key)
-        self._seen = self._stamps()
+        self._names = (certificate, key)
+        self._files = WatchedFiles(self._names)
         self._context = self._load()
 
     def __repr__(self) -> str:
-        return f"Certificate({self._files[0]!r})"
+        return f"Certificate({self._names[0]!r})"
 
     def context(self) -> ssl.SSLContext:
         """Return the context for the next connection."""
-        stamps = self._stamps()
-        if stamps != self._seen:
-            self._seen = stamps
+        if self._files.changed():
             try:
                 self._context = self._load()
             except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
                 log.error("the admin port keeps its certificate: the new one can not be used reason=%r", str(error))
             else:
-                log.info("the admin port has a new certificate file=%s", self._files[0])
+                log.info("the admin port has a new certificate file=%s", self._names[0])
         return self._context
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # The empty password prevents a question at the terminal.
-        context.load_cert_chain(*self._files, password=lambda: "")
+        context.load_cert_chain(*self._names, password=lambda: "")
         return context
-
-    def _stamps(self) -> Sequence[object]:
-        stamps: list[object] = []
-        for name in self._files:
-            try:
-                found = os.stat(name)
-            except OSError:
-                stamps.append(None)
-            else:
-                stamps.append((found.st_mtime_ns, found.st_ino, found.st_size))
-        return stamps

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from proxy import errors
@@ -21,6 +22,7 @@ from proxy.session.acl_users import DEFAULT, AclFileError, Users, parse_file
 from proxy.session.passwords import Scrypt
 from proxy.session.session import World
 from proxy.session.users import configured, open_to_all
+from proxy.transport.log_rate import LogRate
 
 log = logging.getLogger(__name__)
 
@@ -99,21 +101,12 @@ def users_of(config: Config) -> Users:
 
 def logging_logins(clock: Callable[[], float]) -> Callable[[LogEntry, str], None]:
     """Return a function that logs failed logins, a few in each second, and afterwards how many more there were."""
-    began, logged, left_out = clock(), 0, 0
+    rate = LogRate(clock, _LOGINS_LOGGED, partial(log.warning, "more logins failed count=%d"))
 
     def on_login(entry: LogEntry, why: str) -> None:
-        nonlocal began, logged, left_out
-        now = clock()
-        if now - began >= 1:
-            if left_out:
-                log.warning("more logins failed count=%d", left_out)
-            began, logged, left_out = now, 0, 0
-        if logged >= _LOGINS_LOGGED:
-            left_out += 1
-            return
-        logged += 1
-        address = dict(field.partition("=")[::2] for field in entry.client_info.split(" ")).get("addr", "")
-        log.warning("login failed user=%r address=%s reason=%r", entry.username[:_NAME_MOST], address, why)
+        if rate.allows():
+            address = dict(field.partition("=")[::2] for field in entry.client_info.split(" ")).get("addr", "")
+            log.warning("login failed user=%r address=%s reason=%r", entry.username[:_NAME_MOST], address, why)
 
     return on_login
 

@@ -1,6 +1,5 @@
 """The parts of a worker that follow from the configuration alone, and INFO's fields about the proxy."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 
@@ -20,11 +19,6 @@ from proxy.transport.flow_control import ClientLimits
 from proxy.transport.proxy_header import own_header
 from proxy.transport.tls import backend_tls
 from proxy.worker.identity import Identity
-
-log = logging.getLogger(__name__)
-
-_LOGINS_LOGGED = 10
-_NAME_MOST = 64
 
 
 def credentials_of(config: Config) -> Credentials:

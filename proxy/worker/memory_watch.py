@@ -12,15 +12,13 @@ Requests cost nothing for this. Looking at all clients takes at most ``_SHARE`` 
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol, cast
+from typing import cast
 
 from proxy.client.connection import ClientConnection
 from proxy.client.memory_budget import SMALL, Holding, MemoryBudget, MemoryHolder, MemoryVerdict
-from proxy.client.registry import Clients
+from proxy.client.timeouts import WatchedWorker
 from proxy.engine.jobs import MORE, Job
-from proxy.metrics import Counters
 from proxy.transport.clock import Clock, Deadline
-from proxy.transport.job_runner import Slices
 from proxy.worker.memory import give_back, resident
 
 log = logging.getLogger(__name__)
@@ -42,22 +40,6 @@ _RETURN_EVERY = 5.0
 
 MEMORY = "memory"
 """The reason, and the key of the limit, under which clients are counted."""
-
-
-class WatchedWorker(Protocol):
-    """The part of the worker that is watched."""
-
-    @property
-    def clients(self) -> Clients:
-        """The worker's clients."""
-
-    @property
-    def slices(self) -> Slices:
-        """The runner of the worker's long jobs."""
-
-    @property
-    def counters(self) -> Counters:
-        """The worker's counters."""
 
 
 class MemoryWatch:
