@@ -1,5 +1,6 @@
 """Servers and proxies as processes: started once for each version, emptied between tests."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import redis
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, ServerBinary, start_many
 from tests.live.nodejs import install
+from tests.live.tls_clients import Papers
 from tests.support.binaries import FULL, SMOKE
 from tests.support.fixtures import binary, build, find, no_secret_in_logs, pytest_runtest_makereport, serve
 from tests.support.site import Site
@@ -61,6 +63,19 @@ def replicated(binary: ServerBinary) -> Iterator[LocalShards]:
     """Two shards with two replicas each."""
     with start_many(2, 2, binary=binary) as shards:
         yield shards
+
+
+@pytest.fixture
+def crowd() -> Iterator[contextlib.ExitStack]:
+    """Closes the clients that a test enters into it."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
+    """The certificates of a listener with TLS and of its clients."""
+    return Papers.made(tmp_path_factory.mktemp("papers"))
 
 
 _SLOW = (

@@ -2,8 +2,7 @@
 
 import json
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from proxy.devservers.servers import LocalShards, ServerBinary, start_many
 from tests.support.fixtures import Serve
+from tests.support.processes import eventually
 from tests.support.proxy_process import metric
 from tests.support.wire import Wire, pipeline
 
@@ -30,13 +30,6 @@ name = "reader"
 password = "{SECRET}"
 rules = "+@read +@connection ~app:*"
 """
-
-
-def eventually(happens: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not happens():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +75,7 @@ class TestWhatIsRecorded:
         finally:
             for client in clients:
                 client.close()
-        eventually(lambda: len(lines(path)) == 8 * 22)
+        assert eventually(lambda: len(lines(path)) == 8 * 22, 15)
         found = lines(path)
         assert {line["command"] for line in found} == {"set", "incr", "mset"}
         assert {line["worker"] for line in found} <= set(range(int(workers)))
@@ -100,12 +93,12 @@ class TestWhatIsRecorded:
         moved = path.with_suffix(".1")
         with Wire(proxy.address) as client:
             client.ask("SET", "before", 1)
-            eventually(lambda: len(lines(path)) == 1)
+            assert eventually(lambda: len(lines(path)) == 1, 15)
             path.rename(moved)
             proxy.signal(signal.SIGHUP)
-            eventually(path.exists)
+            assert eventually(path.exists, 15)
             client.ask("SET", "after", 1)
-            eventually(lambda: [line["keys"] for line in lines(path)] == [["after"]])
+            assert eventually(lambda: [line["keys"] for line in lines(path)] == [["after"]], 15)
         assert [line["keys"] for line in lines(moved)] == [["before"]]
         assert "SIGHUP: the audit log is opened again" in proxy.log
         assert "SIGHUP ignored" not in proxy.log
@@ -144,7 +137,7 @@ class TestRules:
             ("boss", "get", "allowed"),
             ("boss", "config|get", "allowed"),
         ]
-        eventually(lambda: len(lines(path)) >= len(wanted))
+        assert eventually(lambda: len(lines(path)) >= len(wanted), 15)
         assert commands(path) == wanted
         assert [line.get("reason") for line in lines(path)][2:6] == ["admin", "wrong password", "key", "command"]
         assert SECRET not in path.read_text()
@@ -170,7 +163,7 @@ class TestRules:
             client.ask("SET", "k", "x" * 100)
             client.send(pipeline(("MULTI",), *(("PING",),) * 3, ("EXEC",)))
             client.replies(5)
-        eventually(lambda: ("boss", "exec", "allowed") in commands(path))
+        assert eventually(lambda: ("boss", "exec", "allowed") in commands(path), 15)
         assert SECRET not in path.read_text()
         assert SECRET not in proxy.log
         assert [name for _, name, _ in commands(path)].count("ping") == 3
@@ -192,14 +185,14 @@ class TestWhenItCanNotBeWritten:
             assert len(refused) == (0 if on_full == "drop" else 200 - replies.count(b"+OK\r\n"))
             assert 20 < replies.count(b"+OK\r\n") < (201 if on_full == "drop" else 100)
             assert replies[-1] == b"$1\r\n1\r\n"
-            eventually(lambda: "the audit log can not be written" in proxy.log)
+            assert eventually(lambda: "the audit log can not be written" in proxy.log, 15)
             if on_full == "drop":
                 assert metric(proxy, "slotgate_audit_dropped_total") > 100
             assert 0 < metric(proxy, "slotgate_audit_waiting_bytes", worker="0") < 10_000
             path.unlink()
             proxy.signal(signal.SIGHUP)
-            eventually(lambda: len(lines(path)) > 20)
-            eventually(lambda: client.ask("SET", "k", 1) == b"+OK\r\n")
+            assert eventually(lambda: len(lines(path)) > 20, 15)
+            assert eventually(lambda: client.ask("SET", "k", 1) == b"+OK\r\n", 15)
         assert proxy.log.count("the audit log can not be written") < 4
         assert "the audit log is written again" in proxy.log
 
@@ -210,14 +203,14 @@ class TestWhenItCanNotBeWritten:
         proxy = serve("--static", shards.static, config=config(path, WRITES))
         with Wire(proxy.address) as client:
             client.ask("SET", "a", 1)
-            eventually(lambda: len(lines(path)) == 1)
+            assert eventually(lambda: len(lines(path)) == 1, 15)
             path.unlink()
             folder.rmdir()
             proxy.signal(signal.SIGHUP)
             client.ask("SET", "b", 1)
-            eventually(lambda: "reason='No such file or directory'" in proxy.log)
+            assert eventually(lambda: "reason='No such file or directory'" in proxy.log, 15)
             folder.mkdir()
-            eventually(lambda: [line["keys"] for line in lines(path)] == [["b"]])
+            assert eventually(lambda: [line["keys"] for line in lines(path)] == [["b"]], 15)
 
     def test_lines_that_wait_are_written_at_the_end(self, shards: LocalShards, serve: Serve, path: Path) -> None:
         proxy = serve("--static", shards.static, config=config(path, WRITES))

@@ -39,11 +39,6 @@ def shards() -> Iterator[LocalShards]:
 
 
 @pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
-    return Papers.made(tmp_path_factory.mktemp("papers"))
-
-
-@pytest.fixture(scope="module")
 def proxy(shards: LocalShards, papers: Papers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     """One worker, with a listener with TLS."""
     address = new_address()

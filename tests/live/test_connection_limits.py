@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,12 +15,6 @@ pytestmark = pytest.mark.live
 
 PONG = b"+PONG\r\n"
 REJECTED = "slotgate_clients_rejected_total"
-
-
-@pytest.fixture
-def crowd() -> Iterator[contextlib.ExitStack]:
-    with contextlib.ExitStack() as stack:
-        yield stack
 
 
 def test_clients_of_one_address(site: Site, serve: Serve, crowd: contextlib.ExitStack) -> None:

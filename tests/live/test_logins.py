@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -31,12 +30,6 @@ MANY = b"-ERR more than 10 commands before the login (limits.auth_commands)\r\n"
 LARGE = b"-ERR more than 16384 bytes before the login (limits.auth_bytes)\r\n"
 CLOSED = "slotgate_clients_rejected_total"
 FAILED = "slotgate_auth_failures_total"
-
-
-@pytest.fixture
-def crowd() -> Iterator[contextlib.ExitStack]:
-    with contextlib.ExitStack() as stack:
-        yield stack
 
 
 class TestBeforeLogin:

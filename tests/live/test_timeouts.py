@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,12 +20,6 @@ SILENT = 300
 TIMEOUT = 1.0
 LATE = 3.0
 """Seconds: what a timeout of the tests is, and how late a busy machine may be with it."""
-
-
-@pytest.fixture
-def crowd() -> Iterator[contextlib.ExitStack]:
-    with contextlib.ExitStack() as stack:
-        yield stack
 
 
 def closed_after(client: Wire) -> float:

@@ -33,11 +33,6 @@ def shards() -> Iterator[LocalShards]:
 
 
 @pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
-    return Papers.made(tmp_path_factory.mktemp("papers"))
-
-
-@pytest.fixture(scope="module")
 def proxy(shards: LocalShards, papers: Papers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     address, plain = new_address(), new_address()
     config = f'listen = "{plain}"\n[limits]\nauth_timeout = "{PATIENCE}s"\n' + papers.table(address) + USERS

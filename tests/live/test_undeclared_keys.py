@@ -3,13 +3,14 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha1
 
 import pytest
 
 from proxy.devservers.servers import LocalShards, ServerBinary, start_many
 from tests.support.fixtures import Serve
+from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess
 from tests.support.site import shard_of
 from tests.support.wire import Wire, pack, pipeline
@@ -46,13 +47,6 @@ def proxy(shards: LocalShards, serve: Serve) -> ProxyProcess:
         server.ask("FLUSHALL")
         server.ask("SCRIPT", "FLUSH")
     return serve("--static", shards.static)
-
-
-def eventually(happens: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not happens():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def keys(shards: LocalShards) -> list[int]:
@@ -252,9 +246,9 @@ class TestWhatScriptsUse:
         with Wire(proxy.address) as client, Wire(proxy.address) as other:
             number = str(client.value("CLIENT", "ID"))
             client.send(pack("SLOTGATE", "SCRIPTS", "60"))
-            eventually(watched)
+            assert eventually(watched, 15)
             assert other.ask("CLIENT", "KILL", "ID", number) == b":1\r\n"
-            eventually(lambda: not watched())
+            assert eventually(lambda: not watched(), 15)
 
     def test_a_server_that_ends_the_connection_is_named(self, shards: LocalShards, serve: Serve) -> None:
         """What is missing is no proof that nothing was called. A server also drops a reader that is too slow."""
@@ -268,7 +262,7 @@ class TestWhatScriptsUse:
 
         with Wire(proxy.address) as client:
             client.send(pack("SLOTGATE", "SCRIPTS", "60"))
-            eventually(lambda: bool(monitors()))
+            assert eventually(lambda: bool(monitors()), 15)
             time.sleep(0.3)  # the other servers are asked as well
             assert server.ask("CLIENT", "KILL", "ID", monitors()[0].decode()) == 1
             reply = client.reply()

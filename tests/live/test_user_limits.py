@@ -4,7 +4,6 @@ import contextlib
 import selectors
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -22,12 +21,6 @@ NOT_READ = "slotgate_clients_not_read_total"
 REFUSED = "slotgate_requests_refused_total"
 USERS = '[[users]]\nname = "app"\npassword = "a"\n{}\n[[users]]\nname = "other"\npassword = "o"\n'
 OPEN = '[[users]]\nname = "default"\nnopass = true\n'
-
-
-@pytest.fixture
-def crowd() -> Iterator[contextlib.ExitStack]:
-    with contextlib.ExitStack() as stack:
-        yield stack
 
 
 def users(limits: str = "", app: str = "") -> str:
