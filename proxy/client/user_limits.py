@@ -117,10 +117,9 @@ class UserLimits:
         if client is None or not (self.limited or client.flow.quota is not None or not user):
             return ""
         bounds = self._bounds.get(user, self._common)
-        full = bounds.clients and self._counts.get(user, 0) >= bounds.clients
-        if user and full and self._users.get(number) != user:
+        if refusal := self.full(number, user):
             self._counters.refuse("max_clients_per_user")
-            return f"{errors.MAX_CLIENTS} for user '{user}' ({bounds.key} = {bounds.clients})"
+            return refusal
         quota = client.flow.quota
         stranger = isinstance(quota, Quota) and quota.stranger
         self.leave(client)
@@ -130,6 +129,14 @@ class UserLimits:
             self._users[number] = user
             self._counts[user] = self._counts.get(user, 0) + 1
         self._give_quota(client, user, bounds)
+        return ""
+
+    def full(self, number: int, user: str) -> str:
+        """Return the error if client ``number`` can not be one of ``user``, who has as many as it may have."""
+        bounds = self._bounds.get(user, self._common)
+        full = bounds.clients and self._counts.get(user, 0) >= bounds.clients
+        if user and full and self._users.get(number) != user:
+            return f"{errors.MAX_CLIENTS} for user '{user}' ({bounds.key} = {bounds.clients})"
         return ""
 
     def leave(self, client: Client) -> None:

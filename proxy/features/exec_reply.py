@@ -1,6 +1,7 @@
 """The end of a transaction: the server's reply to EXEC, completed by the replies to the proxy's own commands."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 from proxy.engine.jobs import MORE, Job
 from proxy.engine.sink import Sink, WholeReplySink
@@ -10,9 +11,11 @@ from proxy.features.request import PendingReply
 from proxy.planning import exec_block
 from proxy.planning.channels import BEGIN, END
 from proxy.planning.exec_block import Queued
+from proxy.resp import encode
 from proxy.resp.replies import elements
 from proxy.session.cross_worker import CrossWorkerCommand
-from proxy.session.session import ReplyMode
+from proxy.session.login_commands import foresee
+from proxy.session.session import ReplyMode, Session, select
 
 _TOLD = frozenset((*BEGIN, *END))
 """Commands that are confirmed even after CLIENT REPLY OFF or SKIP, as in Redis."""
@@ -126,3 +129,22 @@ class Ending(WholeReplySink):
         self.pending.answer(reply)
         if session.closing:
             client.drain()
+
+
+def follow(session: Session, items: Sequence[Queued]) -> None:
+    """Add a SELECT or HELLO for the server to each queued command that will change the database or protocol of
+    ``session``."""
+    scratch = copy(session)
+    for item in items:
+        if item.denied:
+            continue
+        if item.fact.name == "select":
+            db = scratch.db
+            select(scratch, item.args)
+            if scratch.db != db:
+                item.along = encode.request(("SELECT", scratch.db))
+        elif item.fact.name == "hello":
+            protocol, _ = foresee(scratch, "hello", item.args)
+            if protocol != scratch.protocol:
+                scratch.protocol = protocol
+                item.along = encode.request(("HELLO", protocol))

@@ -12,7 +12,6 @@ The proxy's own commands in a transaction (CLIENT, ECHO ...) are carried out whe
 """
 
 from collections.abc import Iterable, Sequence
-from copy import copy
 
 from proxy import errors
 from proxy.backends.dedicated_pool import Lease
@@ -23,7 +22,7 @@ from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job, at_once
 from proxy.engine.sink import Sink
 from proxy.features import publish, unseen_scripts
-from proxy.features.exec_reply import Ending
+from proxy.features.exec_reply import Ending, follow
 from proxy.features.host import Host
 from proxy.features.publish import PUBLISHES
 from proxy.features.request import PendingReply, Request
@@ -37,15 +36,13 @@ from proxy.planning.planner import Reject
 from proxy.planning.proof import RUNS_CODE
 from proxy.planning.scatter import Scatter
 from proxy.resp import encode
-from proxy.session import commands
-from proxy.session.acl_access import denied_at_exec
+from proxy.session.acl_access import LOGINS, denied_at_exec
 from proxy.session.session import Session
 from proxy.transport.flow_control import Stop
 
-_MOVING = frozenset(("select", "hello", "auth"))
-"""The commands that may change the database or the protocol, and AUTH, on which their success may depend."""
-_CHECKED_LATE = frozenset(("sort", "sort_ro"))
-"""The commands that the rules of the client's user may deny only when they are executed."""
+_CHECKED_LATE = LOGINS | {"sort", "sort_ro"}
+"""The commands that the rules of the client's user may deny only when they are executed, and logins, behind which the
+rules are those of another user."""
 _FEW = 100
 """The most calls of scripts whose scripts are looked up without a pause for other clients."""
 
@@ -192,7 +189,8 @@ def execute(modes: Modes, request: Request) -> bool:
         return False
     permissions = client.session.permissions
     names = {kind.fact.name for kind in queue.kinds.values()}
-    if not permissions.unrestricted and (queue.allowed_by is not permissions or not names.isdisjoint(_CHECKED_LATE)):
+    changed = queue.allowed_by is not permissions and not permissions.unrestricted
+    if changed or not names.isdisjoint(_CHECKED_LATE):
         queue = modes.queue = _without_denied(client.session, queue)
         names = {kind.fact.name for kind in queue.kinds.values()}
     if not names.isdisjoint(PUBLISHES) and publish.awaits_listeners(
@@ -271,7 +269,7 @@ def _carry_out(
     service = client.service
     remote = held is not None or bool(queue.frames)
     if remote and moves:
-        _follow(client.session, queue.items)
+        follow(client.session, queue.items)
     ending = Ending(client, queue.items, pending)
     if queue.own or odd or held is not None:
         # The proxy's own commands are carried out when EXEC is answered, and later requests must wait for them.
@@ -384,17 +382,3 @@ def _send_alone(
 def _reject(client: Host, rejected: Reject) -> bytes:
     client.service.counters.crossslots += rejected.text is errors.CROSSSLOT
     return encode.error(rejected.text)
-
-
-def _follow(session: Session, items: Sequence[Queued]) -> None:
-    """Add a SELECT or HELLO for the server to each queued command that will change the database or protocol of
-    ``session``."""
-    scratch = copy(session)
-    for item in items:
-        if item.fact.name in _MOVING and not item.denied:
-            before = scratch.db, scratch.protocol
-            commands.find(item.fact.name).run(scratch, item.args, 0.0)
-            if scratch.protocol != before[1]:
-                item.along = encode.request(("HELLO", scratch.protocol))
-            elif scratch.db != before[0]:
-                item.along = encode.request(("SELECT", scratch.db))

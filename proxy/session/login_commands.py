@@ -10,6 +10,8 @@ from functools import cache
 from proxy import errors
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
+from proxy.session.acl_check import Permissions
+from proxy.session.acl_text import name_text
 from proxy.session.session import DEFAULT_USER, Session, printable
 
 _DEFAULT_USER = DEFAULT_USER.encode()
@@ -59,6 +61,36 @@ def hello(session: Session, args: Sequence[bytes]) -> bytes:
         protocol, world.server_version, session.listener.presented is not None, world.modules[protocol]
     )
     return b"%b%d%b" % (before, session.id, behind)
+
+
+def foresee(session: Session, name: str, args: Sequence[bytes]) -> tuple[int, Permissions | None]:
+    """Return what AUTH or HELLO (``name``) would do now, and do nothing: the protocol of the client behind it, and the
+    permissions of the user as which the client would log in; None if it would not."""
+    if name == "auth":
+        if len(args) > 3 or (
+            len(args) == 2 and session.world.users.default_nopass and session.listener.admits(DEFAULT_USER)
+        ):
+            return session.protocol, None
+        return session.protocol, _acceptable(session, args[1] if len(args) == 3 else _DEFAULT_USER, args[-1])
+    asked = _PROTOCOLS.get(args[1]) if len(args) > 1 else session.protocol
+    named, user, wrong = _hello_options(args)
+    if asked is None or wrong or (named and not printable(args[named])):
+        return session.protocol, None
+    if not user:
+        return asked, None
+    known = _acceptable(session, args[user], args[user + 1])
+    return (session.protocol if known is None else asked), known
+
+
+def _acceptable(session: Session, user: bytes, password: bytes) -> Permissions | None:
+    """Return the permissions of a user as which the client could log in with the password; None if it could not."""
+    name = name_text(user)
+    world = session.world
+    if world.delays.due(session, name) > 0 or world.users.authenticate(name, password) is not True:
+        return None
+    if not session.listener.admits(name) or world.full(session.id, name):
+        return None
+    return world.users.get(name)
 
 
 def _hello_options(args: Sequence[bytes]) -> tuple[int, int, int]:

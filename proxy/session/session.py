@@ -146,6 +146,8 @@ class World:
     enter_user: Callable[[int, str], str] = lambda number, user: ""
     """Counts the client of an id as one of a user, or (``""``) as one that is not logged in. Returns the error, and
     changes nothing, if the user has as many clients as it may have."""
+    full: Callable[[int, str], str] = lambda number, user: ""
+    """Returns the error with which ``enter_user`` would refuse the client, and changes nothing."""
     users_file: UsersFile | None = None
     """The aclfile, if there is one."""
 

@@ -123,6 +123,7 @@ class Service:
         self.clients.admission = Admission(config.protected_mode, users, limits, self.counters, self.turn.now)
         self.clients.user_limits = UserLimits(limits, config.users, self.clients.get, self.counters, self.turn.now)
         self.world.enter_user = self.clients.user_limits.enter_user
+        self.world.full = self.clients.user_limits.full
         timeouts = ClientTimeouts(self, self.turn.clock, limits, users)
         if topology.cluster:
             # These values hold until the cluster's nodes have been asked.

@@ -141,6 +141,41 @@ def test_options_of_sort_are_checked_at_exec(server: LocalServer, proxy: ProxyPr
         assert heard[1] == heard[0], (sort, before, then)
 
 
+def test_a_login_within_a_transaction(server: LocalServer, proxy: ProxyProcess) -> None:
+    """What is behind it is checked by the rules of the new user; a failed one is one attempt, and changes nothing."""
+    for login, set_ in product(
+        [
+            ("AUTH", "fz", "p"),
+            ("AUTH", "fz", "wrong"),
+            ("AUTH", "fz", "p", "x"),
+            ("HELLO", "3", "AUTH", "fz", "p"),
+            ("HELLO", "3", "AUTH", "fz", "wrong"),
+            ("HELLO", "4", "AUTH", "fz", "p"),
+        ],
+        [("SET", "{t}k", "v"), ()],
+    ):
+        heard: list[list[object]] = []
+        for address in (server.address, proxy.address):
+            with Wire(address) as wire, Wire(address) as admin:
+                admin.ask("ACL", "SETUSER", "fz", "reset", "on", "+incr", "+auth", "~{n}*", ">p")
+                admin.ask("ACL", "SETUSER", "all", "reset", *DEFAULT_RULES.split(), ">p")
+                admin.ask("DEL", "{n}k")
+                admin.ask("ACL", "LOG", "RESET")
+                wire.ask("AUTH", "all", "p")
+                asked = [("MULTI",), login, *[("ECHO", "hi")] * 4]
+                if set_:
+                    asked = [("MULTI",), set_, login, ("GET", "{t}nokey"), ("ECHO", "hi"), ("INCR", "{n}k")]
+                replies: list[object] = [wire.ask(*each) for each in asked]
+                executed = wire.ask("EXEC")
+                # HELLO tells the id of the client and the version.
+                replies += [executed.split(b"NOPERM") if login[0] == "AUTH" else executed.count(b"NOPERM ACLs")]
+                replies += [wire.ask("INCR", "{n}k"), wire.ask("GET", "{t}k")]
+                log = admin.ask("ACL", "LOG").split(b"client-info")
+                replies += [[each.split(b"$11\r\nage-seconds")[0].split(b"\r\n")[-14:] for each in log[:-1]]]
+                heard.append(replies)
+        assert heard[1] == heard[0], (login, set_)
+
+
 def test_a_stranger_is_refused_at_once_whatever_it_asks(proxy: ProxyProcess) -> None:
     """Commands of admins are refused before login like all others."""
     with Wire(proxy.address) as admin:
