@@ -167,7 +167,7 @@ def _parsed(client: Client, args: list[bytes], frame: bytes, now: float, denied:
     session.last_command = fact.name
     if not fact.accepts(len(args)):
         client.refuse_for_good(fact, errors.wrong_arity(fact.name))
-    elif (refusal := session.refusal(fact)) or (
+    elif (refusal := session.refusal(fact, args)) or (
         not session.unrestricted and (refusal := acl_access.denied(session, fact, args) if denied is None else denied)
     ):
         client.refuse(fact, refusal)
@@ -190,8 +190,7 @@ def _postpone(client: Client, request: Request) -> bool:
     if request.fact.handling in (Handling.KEYED, Handling.MULTI_SHARD) and not request.fact.blocking:
         plan = client.service.planner.plan(request.fact, request.args, request.frame)
         if isinstance(plan, Reject) and plan.text is not errors.NOSCRIPT:
-            client.reject(request.fact, plan)
-            return True
+            return _carry_out(client, request)
     client.postpone()
     return False
 
@@ -207,20 +206,23 @@ def _carry_out_monitored(client: Client, request: Request) -> bool:
 
 
 def _carry_out(client: Client, request: Request) -> bool:
-    """Carry out a command that the client may call, and record it in the audit log. False if it must wait (nothing was
-    done)."""
+    """Carry out a command that the client may call, and record in the audit log that it was or that it was refused.
+    False if it must wait (nothing was done)."""
     session = client.session
     audit = session.world.denials.audit
-    if audit is None or session.unrestricted:
+    if audit is None:
         return _carry_out_unrecorded(client, request)
-    record = audit.record(session, request.fact, request.args)
-    if record is None:
-        return _carry_out_unrecorded(client, request)
-    if audit.full:
-        client.refuse(request.fact, errors.AUDIT_FULL)
+    fact, args = request.fact, request.args
+    record = None if session.unrestricted else audit.record(session, fact, args)
+    if record is not None and audit.full:
+        client.refuse(fact, errors.AUDIT_FULL)
         return True
+    counter = client.service.counters.command(fact.name)
+    refused = counter.rejected
     done = _carry_out_unrecorded(client, request)
-    if done:
+    if done and counter.rejected != refused:
+        audit.denied(session, fact, args, "refused")
+    elif done and record is not None:
         audit.write(record)
     return done
 

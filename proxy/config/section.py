@@ -14,7 +14,7 @@ DAY = 86400.0
 class Section(BaseModel):
     """A table of the file: frozen, without unknown keys. Errors do not show inputs, which may be secret."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 def default(value: object, why: str, **rules: Any) -> Any:

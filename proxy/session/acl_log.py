@@ -151,18 +151,20 @@ class Denials:
 
     def login(self, session: DeniedClient, command: bytes, username: str, why: str) -> None:
         """Record a failed login; ``command`` is the command that asked for it."""
+        self._login(session, "auth", command, command, username, why)
+
+    def certificate(self, session: DeniedClient, command: bytes, username: str) -> None:
+        """Record a client whose certificate names no user that may log in; ``command`` stands for its login in the
+        audit log."""
+        self._login(session, "tls-cert", b"", command, username, "no user of the certificate")
+
+    def _login(
+        self, session: DeniedClient, reason: str, object_: bytes, command: bytes, username: str, why: str
+    ) -> None:
         self.logins[why] = self.logins.get(why, 0) + 1
-        entry = self._note(session, "auth", command, username)
+        entry = self._note(session, reason, object_, username)
         if self.audit is not None:
             self.audit.login_failed(session, command, username, why)
-        if self.on_login is not None:
-            self.on_login(entry, why)
-
-    def certificate(self, session: DeniedClient, username: str) -> None:
-        """Record a client whose certificate names no user that may log in."""
-        why = "no user of the certificate"
-        self.logins[why] = self.logins.get(why, 0) + 1
-        entry = self._note(session, "tls-cert", b"", username)
         if self.on_login is not None:
             self.on_login(entry, why)
 

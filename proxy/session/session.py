@@ -248,15 +248,17 @@ class Session:
         """The permissions of the client's user."""
         return self.world.users.get(self.user) or _NOTHING_ALLOWED
 
-    def refusal(self, fact: Fact) -> str | None:
+    def refusal(self, fact: Fact, args: Sequence[bytes]) -> str | None:
         """Return the error if this client may not call ``fact`` now, whatever its user's rules say; else None."""
         if not self.authenticated and "no_auth" not in fact.flags:
-            return self.full or errors.NOAUTH
-        if fact.privileged and not self.admin:
-            if self.world.denials.audit is not None:
-                self.world.denials.audit.denied(self, fact, (), "admin")
-            return errors.no_permission(fact.name)
-        return None
+            refusal, why = self.full or errors.NOAUTH, "not logged in"
+        elif fact.privileged and not self.admin:
+            refusal, why = errors.no_permission(fact.name), "admin"
+        else:
+            return None
+        if self.world.denials.audit is not None:
+            self.world.denials.audit.denied(self, fact, args, why)
+        return refusal
 
     def enter(self) -> None:
         """Count a new client, or one after RESET, which is logged in unless a password is needed."""
@@ -296,6 +298,8 @@ class Session:
         it may have."""
         changes = known.user.name != self.user or not self.authenticated
         if changes and (refusal := self.world.enter_user(self.id, known.user.name)):
+            if self.world.denials.audit is not None:
+                self.world.denials.audit.login_failed(self, command, known.user.name, "too many clients")
             return refusal
         self.full = ""
         self.user = known.user.name
@@ -318,7 +322,7 @@ class Session:
                 return
             tried = name if tried is None else tried
         if tried is not None:
-            self.world.denials.certificate(self, tried)
+            self.world.denials.certificate(self, _CERTIFICATE, tried)
 
     def rename(self, name: bytes) -> str | None:
         """Set the client's name; return the error if the name is not allowed."""

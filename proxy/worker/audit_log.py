@@ -146,7 +146,8 @@ class AuditLog:
             self.write(line)
 
     def _command(self, session: Session, fact: Fact, args: Sequence[bytes], outcome: str, why: str) -> bytes | None:
-        rules = self._rules_for(session.user, outcome, fact)
+        user = session.user if session.authenticated else ""
+        rules = self._rules_for(user, outcome, fact)
         if not rules:
             return None
         try:
@@ -170,7 +171,7 @@ class AuditLog:
             fields["transaction"] = True
         if why:
             fields["reason"] = why
-        return self._line(session, session.user, fact.name, outcome, **fields)
+        return self._line(session, user, fact.name, outcome, **fields)
 
     def _rules_for(self, user: str, outcome: str, fact: Fact) -> tuple[AuditRule, ...]:
         place = user, outcome, fact.name

@@ -142,6 +142,63 @@ class TestRules:
         assert [line.get("reason") for line in lines(path)][2:6] == ["admin", "wrong password", "key", "command"]
         assert SECRET not in path.read_text()
 
+    @pytest.mark.parametrize("outcome", ["any", "denied"])
+    def test_what_the_proxy_refuses_is_no_allowed_command(
+        self, shards: LocalShards, serve: Serve, path: Path, outcome: str
+    ) -> None:
+        """Also while clients are paused, in a transaction, and for a user whose other commands no rule records."""
+        proxy = serve("--static", shards.static, config=config(path, f'[[audit.rules]]\noutcome = "{outcome}"'))
+        one, other = "{a}k", "{b}k"
+        with Wire(proxy.address) as boss, Wire(proxy.address) as client:
+            boss.ask("AUTH", "boss", SECRET)
+            for asker in boss, client:
+                assert asker.ask("RENAME", one, other).startswith(b"-CROSSSLOT")
+                assert asker.ask("MIGRATE", "127.0.0.1", 1, one, 0, 1).startswith(b"-ERR")
+                assert asker.ask("MULTI") == b"+OK\r\n"
+                assert asker.ask("RENAME", one, other).startswith(b"-CROSSSLOT")
+                assert asker.ask("EXEC").startswith(b"-EXECABORT")
+            boss.ask("CLIENT", "PAUSE", 200, "ALL")
+            assert client.ask("RENAME", one, other).startswith(b"-CROSSSLOT")
+            client.ask("GET", one)
+        refused = [("rename", False), ("migrate", False), ("rename", True), ("exec", True)]
+        wanted = [("boss", *each) for each in refused] + [("default", *each) for each in (*refused, ("rename", False))]
+
+        def found() -> list[tuple[str, str, bool]]:
+            return [
+                (line["user"], line["command"], line.get("transaction", False))
+                for line in lines(path)
+                if line["outcome"] == "denied" and line["reason"] == "refused"
+            ]
+
+        eventually(lambda: found() == wanted)
+        names = [name for _, name, done in commands(path) if done == "allowed"]
+        assert not {"rename", "migrate", "exec"} & set(names)
+        assert ("get" in names) is (outcome == "any")
+
+    def test_clients_that_have_not_logged_in(self, shards: LocalShards, serve: Serve, path: Path) -> None:
+        users = USERS.replace("nopass = true", f'password = "{SECRET}"') + "max_clients = 1\n"
+        written = users + f'[audit]\npath = "{path}"\n{ALL}'
+        proxy = serve("--static", shards.static, config=written)
+        with Wire(proxy.address) as client, Wire(proxy.address) as second:
+            client.ask("GET", "k")
+            assert client.ask("AUTH", "reader", SECRET) == b"+OK\r\n"
+            client.ask("SLOTGATE", "NODES", "x", "y")
+            assert second.ask("AUTH", "reader", SECRET).startswith(b"-ERR max number of clients")
+            second.ask("QUIT")
+        wanted = [
+            ("", "get", "denied", "not logged in", 2),
+            ("reader", "auth", "allowed", None, None),
+            ("reader", "slotgate|nodes", "denied", "admin", 4),
+            ("reader", "auth", "denied", "too many clients", None),
+            ("", "quit", "allowed", None, 1),
+        ]
+
+        def found() -> list[tuple[object, ...]]:
+            shown = "user", "command", "outcome", "reason", "count"
+            return [tuple(line.get(field) for field in shown) for line in lines(path)]
+
+        eventually(lambda: found()[: len(wanted)] == wanted)
+
     def test_no_password_of_any_command(self, shards: LocalShards, serve: Serve, path: Path) -> None:
         proxy = serve("--static", shards.static, config=config(path, ALL, 'arguments = "all"'))
         asked: list[tuple[str | int, ...]] = [

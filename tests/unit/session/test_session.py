@@ -226,9 +226,9 @@ def test_a_failed_auth_leaves_the_user_as_it_was(stranger: Session) -> None:
 def test_who_has_not_authenticated_may_do_little(stranger: Session, line: str, allowed: bool) -> None:
     fact = CommandTable.builtin().resolve(line.encode().split())
     assert fact is not None
-    assert stranger.refusal(fact) == (None if allowed else "NOAUTH Authentication required.")
+    assert stranger.refusal(fact, ()) == (None if allowed else "NOAUTH Authentication required.")
     say(stranger, "AUTH", "secret")
-    assert stranger.refusal(fact) is None
+    assert stranger.refusal(fact, ()) is None
 
 
 def test_without_a_default_user_nobody_is_let_in() -> None:
