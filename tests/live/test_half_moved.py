@@ -1,8 +1,8 @@
 """A slot of a cluster that is on its way, some of whose keys are at its old owner and some at its new one."""
 
-import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -14,6 +14,7 @@ from tests.support.fixtures import Serve, find
 from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess
 from tests.support.wire import Argument, Wire, decode, pack, pipeline
+from tests.support.worker_clients import one_of_each
 
 pytestmark = pytest.mark.live
 
@@ -127,44 +128,30 @@ def test_what_blocks_goes_on_when_its_keys_are_together(cluster: LocalCluster, p
 ADMIN = '[topology]\nkind = "cluster"\nrefresh = "300s"\n[[users]]\nname = "default"\nnopass = true\nadmin = true\n'
 
 
-def of_both_workers(proxy: ProxyProcess) -> list[Wire]:
-    """A client of each of two workers."""
-    clients: dict[bytes, Wire] = {}
-    while len(clients) < 2:
-        wire = Wire(proxy.address, timeout=PATIENT)
-        (worker,) = re.findall(rb"slotgate_worker:(\d)", wire.ask("INFO", "slotgate"))
-        if worker in clients:
-            wire.close()
-        else:
-            clients[worker] = wire
-    return list(clients.values())
-
-
 def test_a_scan_over_workers_that_do_not_agree_on_the_map(cluster: LocalCluster, serve: Serve) -> None:
     """One of them has met a slot's new owner, the other has not: the scan comes to its end, and misses nothing."""
     proxy = serve("--cluster", cluster.seeds, "--workers", "2", config=ADMIN)
     target, source = cluster.primaries()
     slot = key_slot(b"foo")
-    clients = first, second = of_both_workers(proxy)
     keys = {b"key:%d" % number for number in range(300)} | {b"{foo}a", b"{foo}b"}
-    try:
-        first.ask("MSET", *(part for key in keys for part in (key, "x")))
-        move_slot(slot, source, target)
-        moved = b"%d-" % (slot + 1)
-        assert eventually(lambda: first.ask("GET", "{foo}a") != b"" and moved in first.ask("SLOTGATE", "NODES"))
-        assert moved not in second.ask("SLOTGATE", "NODES")
-        found: set[bytes] = set()
-        cursor, pages = b"0", 0
-        while not pages or cursor != b"0":
-            page = clients[pages % 2].value("SCAN", cursor, "COUNT", 10)
-            assert isinstance(page, list)
-            cursor = page[0]
-            found.update(page[1])
-            pages += 1
-            assert pages < 1000
-        assert found == keys
-    finally:
-        move_slot(slot, target, source)
-        first.ask("FLUSHALL")
-        for client in clients:
-            client.close()
+    with ExitStack() as stack:
+        clients = first, second = one_of_each(proxy.address, stack, timeout=PATIENT)
+        try:
+            first.ask("MSET", *(part for key in keys for part in (key, "x")))
+            move_slot(slot, source, target)
+            moved = b"%d-" % (slot + 1)
+            assert eventually(lambda: first.ask("GET", "{foo}a") != b"" and moved in first.ask("SLOTGATE", "NODES"))
+            assert moved not in second.ask("SLOTGATE", "NODES")
+            found: set[bytes] = set()
+            cursor, pages = b"0", 0
+            while not pages or cursor != b"0":
+                page = clients[pages % 2].value("SCAN", cursor, "COUNT", 10)
+                assert isinstance(page, list)
+                cursor = page[0]
+                found.update(page[1])
+                pages += 1
+                assert pages < 1000
+            assert found == keys
+        finally:
+            move_slot(slot, target, source)
+            first.ask("FLUSHALL")

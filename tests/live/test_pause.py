@@ -111,9 +111,11 @@ def test_what_it_holds_counts_as_blocked(site: Site, pairs: list[tuple[Wire, Wir
         heard: list[bytes] = []
         for command in HELD:
             request = tuple(filled(command, tag))
+            if inside and request[0] in ("FLUSHALL", "PUBLISH"):
+                continue
+            if site.plain.binary.kind == "valkey" and str(request[1]).startswith("#!other"):
+                continue  # Valkey says at once that it has no such engine
             if inside:
-                if request[0] in ("FLUSHALL", "PUBLISH"):
-                    continue
                 client.send(pipeline(("MULTI",), request))
                 heard += client.replies(2)
             assert other.ask("CLIENT", "PAUSE", 60_000, "WRITE") == OK
@@ -242,7 +244,8 @@ def test_they_wait_behind_what_is_held(site: Site, pairs: list[tuple[Wire, Wire]
         assert client.closed()
         said.append([without_id(reply) for reply in replies])
         until_blocked(other, 0)
-    assert [len(reply) for reply in said[0]] == [len(reply) for reply in said[1]]
+    assert len(said[0]) == len(said[1])
+    assert said[0][4][:3] == said[1][4][:3]  # Valkey says another name and version of itself
     assert said[0][:4] + said[0][5:] == said[1][:4] + said[1][5:]
 
 

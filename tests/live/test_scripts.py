@@ -1,9 +1,9 @@
 """Scripts through the proxy: whoever has sent one can call it by its digest, whatever happens to the servers."""
 
-import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from hashlib import sha1
 
 import hiredis
@@ -13,6 +13,7 @@ from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, sta
 from tests.support.fixtures import Serve
 from tests.support.site import Site, commands_seen, shard_of
 from tests.support.wire import Wire, pipeline
+from tests.support.worker_clients import one_of_each
 
 pytestmark = pytest.mark.live
 
@@ -235,17 +236,8 @@ def test_a_shard_without_a_library_is_reported(shards: LocalShards, serve: Serve
 def test_workers_know_each_others_scripts(shards: LocalShards, serve: Serve) -> None:
     """One that was sent through one worker can be called through the others; SCRIPT FLUSH is for all."""
     proxy = serve("--static", shards.static, "--workers", "2")
-    clients: dict[bytes, Wire] = {}
-    spare: list[Wire] = []
-    try:
-        while len(clients) < 2:
-            client = Wire(proxy.address)
-            [worker] = re.findall(rb"slotgate_worker:(\d)", client.ask("INFO", "slotgate"))
-            if worker in clients:
-                spare.append(client)
-            else:
-                clients[worker] = client
-        one, other = clients.values()
+    with ExitStack() as stack:
+        one, other = one_of_each(proxy.address, stack)
         assert one.ask("EVALSHA", SHA, 1, "b", "x").startswith(NOSCRIPT)
         assert one.ask("EVAL", BODY, 1, "b", "x") == b":1\r\n"
         other.send(pipeline(("EVALSHA", SHA, 1, "c", "x"), ("EVALSHA", SHA, 1, "c", "x")))
@@ -257,9 +249,6 @@ def test_workers_know_each_others_scripts(shards: LocalShards, serve: Serve) -> 
             return one.ask("EVALSHA", SHA, 1, "a", "x").startswith(NOSCRIPT)
 
         assert eventually(flushed)
-    finally:
-        for client in (*clients.values(), *spare):
-            client.close()
 
 
 def test_a_script_is_loaded_into_a_server_that_comes_back_slowly(shards: LocalShards, serve: Serve) -> None:

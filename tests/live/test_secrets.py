@@ -90,7 +90,7 @@ def test_planted_secrets(binary: ServerBinary, tmp_path: Path, workers: int) -> 
         assert Secrets.known >= {*PLANTED} - {HASHED, TRIED, SET}
         try:
             start(proxy)
-            said = talk(proxy)
+            said = talk(proxy, workers)
             said += "".join(body(proxy, path) for path in ("/metrics", "/topology", "/readyz", "/healthz", "/status"))
             said += command_lines(proxy.pid)
             clear_of_secrets(said)
@@ -116,7 +116,7 @@ def body(proxy: ProxyProcess, path: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
 
 
-def talk(proxy: ProxyProcess) -> str:
+def talk(proxy: ProxyProcess, workers: int) -> str:
     """What the proxy shows to an admin while others log in, or try to."""
     shown = b""
     with Wire(proxy.address) as admin, Wire(proxy.address) as spectator:

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from hashlib import sha1
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess
 from tests.support.site import shard_of
 from tests.support.wire import Wire, pack, pipeline
+from tests.support.worker_clients import one_of_each
 
 pytestmark = pytest.mark.live
 
@@ -119,10 +121,8 @@ class TestRefused:
 
     def test_a_script_that_another_worker_knows(self, shards: LocalShards, serve: Serve) -> None:
         proxy = serve("--static", shards.static, "--workers", "2")
-        clients = [Wire(proxy.address) for _ in range(8)]
-        try:
-            shown = [str(client.value("INFO", "Slotgate")) for client in clients]
-            workers = {text.partition("slotgate_worker:")[2][:1] for text in shown}
+        with ExitStack() as stack:
+            clients = one_of_each(proxy.address, stack)
             assert clients[0].ask("SCRIPT", "LOAD", USES)[:1] == b"$"
             assert clients[0].ask("EVAL", "return 7", 0) == b":7\r\n"
             for client in clients:
@@ -132,19 +132,14 @@ class TestRefused:
                     + pipeline(("MULTI",), ("EVALSHA", digest("return 7"), 0), ("EXEC",))
                 )
                 replies = client.replies(6)
-                assert replies[0].startswith(b"-ERR 'evalsha' of a script"), workers
+                assert replies[0].startswith(b"-ERR 'evalsha' of a script")
                 assert replies[1:] == [b":7\r\n", b"+PONG\r\n", b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n:7\r\n"]
-        finally:
-            for client in clients:
-                client.close()
 
     def test_a_script_that_another_worker_knows_in_a_pause(self, shards: LocalShards, serve: Serve) -> None:
         """The call is held: the other workers are asked afterwards."""
         proxy = serve("--static", shards.static, "--workers", "2")
-        clients = [Wire(proxy.address) for _ in range(8)]
-        try:
-            shown = [str(client.value("INFO", "Slotgate")) for client in clients]
-            assert len({text.partition("slotgate_worker:")[2][:1] for text in shown}) == 2
+        with ExitStack() as stack:
+            clients = one_of_each(proxy.address, stack)
             assert clients[0].ask("SCRIPT", "LOAD", "return 8")[:1] == b"$"
             assert clients[0].ask("CLIENT", "PAUSE", 1000, "ALL") == b"+OK\r\n"
             began = time.monotonic()
@@ -152,9 +147,6 @@ class TestRefused:
                 client.send(pack("EVALSHA", digest("return 8"), 0))
             assert [client.reply() for client in clients] == [b":8\r\n"] * len(clients)
             assert time.monotonic() - began > 0.8
-        finally:
-            for client in clients:
-                client.close()
 
 
 ALLOW = {"SLOTGATE_UNDECLARED_KEYS": "allow", "SLOTGATE_KEYLESS_SHARD": "shard-2"}

@@ -22,6 +22,7 @@ from tests.support.processes import children, eventually, runs
 from tests.support.proxy_process import ProxyProcess
 from tests.support.site import shard_tags
 from tests.support.wire import Wire, decode, pack, pipeline, wait_until_refused
+from tests.support.worker_clients import one_of_each, worker_of
 
 pytestmark = pytest.mark.live
 
@@ -68,34 +69,10 @@ def workers(proxy: ProxyProcess) -> dict[int, int]:
     return found
 
 
-def worker_of(client: Wire) -> int:
-    """Which worker serves a client."""
-    info = client.value("INFO", "slotgate")
-    assert isinstance(info, bytes)
-    match = re.search(rb"slotgate_worker:(\d+)", info)
-    assert match is not None
-    return int(match[1])
-
-
 def client_id(client: Wire) -> int:
     number = client.value("CLIENT", "ID")
     assert isinstance(number, int)
     return number
-
-
-def one_of_each(proxy: ProxyProcess, stack: ExitStack, count: int = 2) -> list[Wire]:
-    """A client of each worker, by index; the kernel deals connections out, so it takes some tries."""
-    found: dict[int, Wire] = {}
-    for _ in range(200):
-        client = Wire(proxy.address)
-        index = worker_of(client)
-        if index in found:
-            client.close()
-        else:
-            found[index] = stack.enter_context(client)
-        if len(found) == count:
-            return [found[index] for index in range(count)]
-    raise AssertionError(f"only {sorted(found)} got connections")
 
 
 def restarts(proxy: ProxyProcess) -> float:
@@ -118,7 +95,7 @@ def ready(proxy: ProxyProcess) -> bool:
 def test_connections_are_dealt_out_and_served_alike(standing: ProxyProcess) -> None:
     assert sorted(workers(standing)) == [0, 1]
     with ExitStack() as stack:
-        one, two = one_of_each(standing, stack)
+        one, two = one_of_each(standing.address, stack)
         assert one.ask("MSET", "a", 1, "b", 2, "c", 3, "d", 4) == OK
         assert two.value("MGET", "a", "b", "c", "d") == [b"1", b"2", b"3", b"4"]
         # Those that were tried and left may still be counted, for the moment that their end takes.
@@ -130,7 +107,7 @@ def test_connections_are_dealt_out_and_served_alike(standing: ProxyProcess) -> N
 
 def test_metrics_are_sums(standing: ProxyProcess) -> None:
     with ExitStack() as stack:
-        one, two = one_of_each(standing, stack)
+        one, two = one_of_each(standing.address, stack)
         assert eventually(lambda: value(samples(standing), "slotgate_clients") == 2)
         before = samples(standing)
         for _ in range(3):
@@ -158,7 +135,7 @@ def test_metrics_are_sums(standing: ProxyProcess) -> None:
 def test_a_transaction_about_all_clients(standing: ProxyProcess) -> None:
     """What is about the clients of all workers is so inside a transaction too, and stands at its place."""
     with ExitStack() as stack:
-        one, two = one_of_each(standing, stack)
+        one, two = one_of_each(standing.address, stack)
         first, second = client_id(one), client_id(two)
         key = f"{{{FIRST}}}k"
         ids = ("CLIENT", "LIST", "ID", str(first), str(second))
@@ -199,7 +176,7 @@ def test_a_worker_killed_under_load(standing: ProxyProcess) -> None:
 
     scraper = threading.Thread(target=scrape)
     with ExitStack() as stack:
-        one, two = one_of_each(standing, stack)
+        one, two = one_of_each(standing.address, stack)
         scraper.start()
         try:
             with BusyClients(standing.address, lambda rng: [("SET", f"k{rng.random()}", 1)] * 5, clients=6) as load:
@@ -257,7 +234,7 @@ def test_ids_are_unique_over_workers_and_their_lives(standing: ProxyProcess) -> 
 
 def test_client_list_and_kill_span_workers(standing: ProxyProcess) -> None:
     with ExitStack() as stack:
-        one, two = one_of_each(standing, stack)
+        one, two = one_of_each(standing.address, stack)
         first, second = client_id(one), client_id(two)
         two.ask("CLIENT", "SETNAME", "second")
         assert eventually(lambda: [row["id"] for row in listed(one)] == [str(n) for n in sorted((first, second))])
@@ -280,10 +257,10 @@ def test_client_list_and_kill_span_workers(standing: ProxyProcess) -> None:
         assert one.replies(5) == [OK, b":1\r\n", b"$0\r\n\r\n", b"$1\r\nx\r\n", b"$1\r\n1\r\n"]
         assert two.closed()
     with ExitStack() as stack:
-        one, two = one_of_each(standing, stack)
+        one, two = one_of_each(standing.address, stack)
         assert one.ask("CLIENT", "KILL", "{}:{}".format(*two.socket.getsockname())) == OK
         assert two.closed()
-        _, two = one_of_each(standing, stack)
+        _, two = one_of_each(standing.address, stack)
         others = len(listed(one)) - 1
         assert one.value("CLIENT", "KILL", "TYPE", "normal") == others
         assert two.closed()
@@ -295,13 +272,13 @@ def test_client_list_and_kill_span_workers(standing: ProxyProcess) -> None:
 
 def test_pause_spans_workers_and_those_that_start_in_it(standing: ProxyProcess) -> None:
     with ExitStack() as stack:
-        one, two = one_of_each(standing, stack)
+        one, two = one_of_each(standing.address, stack)
         assert one.ask("CLIENT", "PAUSE", 60_000, "WRITE") == OK
         two.send(pack("SET", "paused", 1))
         assert two.silent()
         kill_worker(standing, 1)
         assert two.closed()
-        _, two = one_of_each(standing, stack)
+        _, two = one_of_each(standing.address, stack)
         assert two.ask("GET", "paused") == b"$-1\r\n"
         two.send(pack("SET", "paused", 1))
         assert two.silent()
@@ -313,14 +290,14 @@ def test_pause_spans_workers_and_those_that_start_in_it(standing: ProxyProcess) 
         assert time.monotonic() - began > 0.2
         # A pause that is over, or was ended, is nothing to a worker that starts.
         kill_worker(standing, 1)
-        _, two = one_of_each(standing, stack)
+        _, two = one_of_each(standing.address, stack)
         assert two.ask("SET", "paused", 2) == OK
 
 
 def test_a_stuck_worker_holds_up_nobody_for_long(shards: LocalShards, standing: ProxyProcess) -> None:
     with ExitStack() as stack:
         direct = stack.enter_context(Wire(shards.primaries[0].address))
-        one, two = one_of_each(standing, stack)
+        one, two = one_of_each(standing.address, stack)
         first = client_id(one)
         pid = workers(standing)[1]
         os.kill(pid, signal.SIGSTOP)
@@ -351,7 +328,7 @@ def test_sigterm_drains_all_workers(shards: LocalShards, serve: Serve) -> None:
     proxy = serve("--static", shards.static, "--workers", "2")
     pids = workers(proxy)
     with ExitStack() as stack:
-        busy = one_of_each(proxy, stack)
+        busy = one_of_each(proxy.address, stack)
         idle = stack.enter_context(Wire(proxy.address))
         assert idle.ask("PING") == b"+PONG\r\n"
         shards.primaries[0].pause()
@@ -410,12 +387,12 @@ def test_interrupted_while_it_starts(shards: LocalShards, serve: Serve) -> None:
 
 def test_sigterm_of_one_worker_replaces_it(standing: ProxyProcess) -> None:
     with ExitStack() as stack:
-        one, two = one_of_each(standing, stack)
+        one, two = one_of_each(standing.address, stack)
         old = workers(standing)[1]
         kill_worker(standing, 1, signal.SIGTERM)
         assert two.closed()
         assert one.ask("PING") == b"+PONG\r\n"
-        one_of_each(standing, stack)
+        one_of_each(standing.address, stack)
         assert workers(standing)[1] != old
     assert re.search(rf" ERROR worker ended worker=1 pid={old} exit=0 ", standing.log)
 
