@@ -12,6 +12,7 @@ from proxy.devservers.servers import LocalServer, ServerBinary, free_port
 from proxy.sharding.slots import key_slot
 from tests.support.certificates import Authority, speaks_tls
 from tests.support.clusters import move_slot, restored
+from tests.support.drilled import drilled
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess
@@ -107,6 +108,7 @@ def test_a_primary_that_dies_is_replaced(cluster: LocalCluster, serve: Serve) ->
     assert replicas(proxy, "shard-2") == set()
 
 
+@pytest.mark.drill
 def test_a_replica_that_dies_and_comes_back(cluster: LocalCluster, serve: Serve) -> None:
     proxy = serve(config=QUICK + f'[cluster]\nseeds = ["{cluster.nodes[0].address}"]\n')
     third = cluster.primaries()[2]
@@ -149,6 +151,7 @@ def test_slots_that_move_and_a_node_that_comes_and_goes(binary: ServerBinary, se
         assert "slots moved" in proxy.log
 
 
+@pytest.mark.drill
 def test_the_proxy_starts_before_the_cluster(binary: ServerBinary, serve: Serve) -> None:
     with start_cluster(2, 0, binary=binary, node_timeout=1.0) as cluster:
         for node in cluster.nodes:
@@ -182,6 +185,7 @@ def test_an_incomplete_cluster(binary: ServerBinary, serve: Serve) -> None:
         assert slots(proxy) == {"shard-1": [[0, 8191]], "shard-2": [[8192, 16383]]}
 
 
+@pytest.mark.drill
 def test_passwords(binary: ServerBinary, serve: Serve) -> None:
     config = '[topology]\nkind = "cluster"\n[cluster]\nseeds = "{}"\n[backend]\npassword = "{}"\n'
     with start_cluster(2, 0, binary=binary, password="secret") as cluster:
@@ -204,7 +208,7 @@ def test_a_server_without_cluster_mode(binary: ServerBinary, serve: Serve, tmp_p
         server.kill()
 
 
-@pytest.mark.parametrize("kind", ["hostname", "unknown-endpoint"])
+@pytest.mark.parametrize("kind", [drilled("hostname"), "unknown-endpoint"])
 def test_preferred_endpoints(binary: ServerBinary, serve: Serve, kind: str) -> None:
     options = [f"cluster-preferred-endpoint-type {kind}", "cluster-announce-hostname localhost"]
     with start_cluster(2, 0, binary=binary, options=options) as cluster:

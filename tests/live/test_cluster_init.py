@@ -30,6 +30,7 @@ def run(nodes: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.drill
 def test_makes_a_cluster_once_and_leaves_it_alone_then(binary: ServerBinary) -> None:
     with kept_directory() as directory:
         cluster = LocalCluster(binary, directory)

@@ -130,6 +130,7 @@ def test_follows_a_failover_of_its_servers(topology: str, others: int, tmp_path:
 
 
 @pytest.mark.parametrize("topology", ["cluster", "sentinel"])
+@pytest.mark.drill
 def test_one_shard_without_replicas_has_nothing_to_fail_over(topology: str, tmp_path: Path) -> None:
     with started(tmp_path, "--topology", topology, "--shards", "1", "--replicas", "0") as demo:
         assert "failover" not in demo.said

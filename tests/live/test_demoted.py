@@ -13,6 +13,7 @@ import pytest
 from proxy.devservers.servers import LocalServer, ServerBinary, find_server, free_port, kept_directory, stop_all
 from tests.live.counting import Counting
 from tests.live.names import Names
+from tests.support.drilled import drilled
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess
@@ -107,8 +108,11 @@ def ready(proxy: ProxyProcess) -> bool:
 
 @pytest.mark.parametrize(
     ("workers", "topology"),
-    [(1, ""), (1, "discover_replicas = true"), (2, 'refresh = "1h"')],
-    ids=["one worker", "replicas looked for", "two workers"],
+    [
+        pytest.param(1, "", id="one worker"),
+        drilled(1, "discover_replicas = true", name="replicas looked for"),
+        drilled(2, 'refresh = "1h"', name="two workers"),
+    ],
 )
 def test_a_handover_behind_a_name(pair: Pair, serve: Serve, workers: int, topology: str) -> None:
     """Latency, no error, no write lost, and nothing is read from the old one any more."""
@@ -271,6 +275,7 @@ def test_transactions_and_blocking_commands_meet_it_first(pair: Pair, serve: Ser
         assert other.reply() == b"*2\r\n$4\r\nlist\r\n$1\r\nx\r\n"
 
 
+@pytest.mark.drill
 def test_every_address_of_a_name_is_tried(pair: Pair, serve: Serve) -> None:
     """The first is a replica; the first is not there; the first does not answer."""
     pair.names.set(NAME, NEW, OLD)
@@ -329,7 +334,7 @@ def test_a_replica_that_takes_writes_is_a_primary(pair: Pair, serve: Serve) -> N
     assert "says that it is a replica" not in proxy.log
 
 
-@pytest.mark.parametrize("rules", ["-role", "-info", "-@dangerous"])
+@pytest.mark.parametrize("rules", [drilled("-role"), drilled("-info"), "-@dangerous"])
 def test_a_user_that_may_not_ask(pair: Pair, serve: Serve, rules: str) -> None:
     """Whoever may log in hears the role in the answer to HELLO."""
     for server in (pair.old, pair.new):

@@ -78,6 +78,7 @@ def test_replicas_are_found_and_read_from(shards: LocalShards, serve: Serve) -> 
     assert becomes(proxy, primary, one, two)
 
 
+@pytest.mark.drill
 def test_failover(binary: ServerBinary, serve: Serve) -> None:
     """Redis's own, which hands over without losing a write: to a replica that nobody named, and back."""
     with start_many(1, 2, binary=binary) as shards:

@@ -282,6 +282,7 @@ def test_writes_over_a_link_that_breaks_are_never_done_twice(linked: tuple[Proxy
     assert load.replies <= total <= load.replies + uncertain
 
 
+@pytest.mark.drill
 def test_replies_that_are_late_are_dropped_and_the_connection_kept(linked: tuple[ProxyProcess, LinkBreaker]) -> None:
     proxy, link = linked
     fill(proxy.address)
@@ -361,6 +362,7 @@ def test_a_client_that_does_not_read_is_not_read_from(shards: LocalShards, serve
         assert all(len(reply) == size + len(b"$1000000\r\n\r\n") for reply in slow.replies(count))
 
 
+@pytest.mark.drill
 def test_a_client_that_lets_too_much_pile_up_is_closed(shards: LocalShards, serve: Serve) -> None:
     limits = 'output_soft = "1mb"\noutput_hard = "32mb"'
     proxy = serve(config=configured(*(server.address for server in shards.primaries), limits=limits))

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, find_server, free_port, start_many
 from tests.live.attack import Attack
+from tests.support.drilled import drilled
 from tests.support.fixtures import Serve
 from tests.support.proxy_process import ProxyProcess
 from tests.support.site import shard_tags
@@ -58,6 +59,14 @@ FLOODS = {
     "PING while subscribed": Flood(pack("PING"), greeting=pack("SUBSCRIBE", "c")),
 }
 """What the proxy answers itself: nobody but the proxy is busy."""
+FEW = (
+    "inline PING before AUTH",
+    "unknown commands",
+    "PING in MULTI",
+    "GET of a shard that is down",
+    "PING while subscribed",
+)
+"""Those that ``make test`` takes; the drills take all."""
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +88,10 @@ def before_two(shards: LocalShards, serve: Serve, *, password: str = "") -> Prox
     return serve(config=f"drain_timeout = '5s'\n{backend}{limits}{users}{tables}", ready=False)
 
 
-@pytest.mark.parametrize("flood", [pytest.param(flood, id=name) for name, flood in FLOODS.items()])
+@pytest.mark.parametrize(
+    "flood",
+    [pytest.param(FLOODS[name], id=name) if name in FEW else drilled(FLOODS[name], name=name) for name in FLOODS],
+)
 def test_who_floods_the_proxy_holds_up_nobody(shards: LocalShards, serve: Serve, flood: Flood) -> None:
     proxy = before_two(shards, serve, password="s3cret" if flood.stranger else "")
     with Wire(proxy.address) as innocent:

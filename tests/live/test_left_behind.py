@@ -78,6 +78,7 @@ def test_trackers_of_a_shard_that_is_down_try_it_one_at_a_time(shards: LocalShar
         assert time.monotonic() - began < 5
 
 
+@pytest.mark.drill
 def test_databases_that_nobody_uses(shards: LocalShards, serve: Serve, tmp_path: Path) -> None:
     """As in ``tests/simulation/test_upkeep.py``, in real time."""
     proxy = serve("--static", shards.static, environment={**Names(tmp_path).environment, "TEST_UNUSED": "1"})

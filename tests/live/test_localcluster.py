@@ -68,6 +68,7 @@ def test_a_line_of_cluster_nodes(line: str, sound: bool) -> None:
     assert seen.primary == ("bb" if "slave" in seen.flags else "")
 
 
+@pytest.mark.drill
 def test_sentinels_fail_over_and_leave_nothing(binary: ServerBinary) -> None:
     with start_watched(
         2, 1, binary=binary, names=("a", "b"), password="x", sentinel_password='y "z', down_after=1.0
@@ -88,6 +89,7 @@ def test_sentinels_fail_over_and_leave_nothing(binary: ServerBinary) -> None:
     assert not any(runs(pid) for pid in pids)
 
 
+@pytest.mark.drill
 def test_servers_and_sentinels_keep_what_they_learned_over_a_restart(binary: ServerBinary) -> None:
     with start_watched(1, 1, binary=binary) as watched:
         old, new = watched.groups[0]

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.support.drilled import drilled
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.proxy_process import metric
@@ -130,7 +131,7 @@ class TestGuessing:
         assert metric(proxy, "slotgate_logins_delayed_total") == 5
         assert metric(proxy, FAILED, reason="wrong password") == 14
 
-    @pytest.mark.parametrize("user", ["app", "slow", "nobody"])
+    @pytest.mark.parametrize("user", ["app", drilled("slow"), drilled("nobody")])
     def test_five_thousand_guesses(self, site: Site, serve: Serve, crowd: contextlib.ExitStack, user: str) -> None:
         """Few of them are checked, and a client that is logged in notices nothing."""
         proxy = serve("--static", site.shards.static, config=USERS)
@@ -151,6 +152,7 @@ class TestGuessing:
         assert failed <= 20 + connections * (1 + seconds / 2), "each connection has one guess in two seconds"
         assert quickest < 0.1, "the machine may be slow now and then, but not the proxy always"
 
+    @pytest.mark.drill
     def test_who_is_right_waits_no_longer_than_the_most(self, site: Site, serve: Serve) -> None:
         proxy = serve("--static", site.shards.static, config=f"[limits]\nauth_delay_max = '400ms'\n{USERS}")
         guess(proxy.address, 16)
@@ -198,6 +200,7 @@ class TestGuessing:
         assert eventually(lambda: metric(proxy, "slotgate_clients") == 0)
         assert metric(proxy, FAILED, reason="wrong password") <= 15
 
+    @pytest.mark.drill
     def test_a_user_who_is_guessed_at_from_elsewhere(self, site: Site, serve: Serve) -> None:
         """Its logins from another address wait a tenth as long, which nobody notices."""
         proxy = serve("--static", site.shards.static, config=USERS)

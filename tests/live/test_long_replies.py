@@ -11,6 +11,7 @@ import pytest
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
 from proxy.resp import encode
 from tests.support.busy_threads import BusyThreads
+from tests.support.drilled import drilled
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess, metric
@@ -103,7 +104,7 @@ class Innocents(BusyThreads):
 
 
 @pytest.mark.parametrize("command", [("MGET", *TOGETHER), ("GET", TOGETHER[0]), ("LRANGE", LIST, 0, -1)])
-@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("protocol", [drilled(2), 3])
 def test_who_does_not_read_hurts_nobody(
     shards: LocalShards, serve: Serve, command: tuple[Argument, ...], protocol: int
 ) -> None:

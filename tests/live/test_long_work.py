@@ -339,6 +339,7 @@ def test_exec_with_long_commands_of_the_proxys_own(site: Site) -> None:
         assert data.startswith(b"*4\r\n+OK\r\n")
 
 
+@pytest.mark.drill
 def test_a_map_of_very_many_ranges(serve: Serve, tmp_path: Path) -> None:
     """Two nodes that have every other slot each: no turn takes long while the map is learned, or learned anew."""
     nodes = [ClusterNode(find(FULL[0]), tmp_path) for _ in range(2)]

@@ -103,6 +103,7 @@ def test_large_requests_that_fit_are_all_completed(proxy: ProxyProcess, stack: c
     assert metric(proxy, REJECTED, reason="memory") == 0
 
 
+@pytest.mark.drill
 def test_halves_of_requests_that_do_not_fit_give_way(proxy: ProxyProcess, stack: contextlib.ExitStack) -> None:
     """None of them sends more: the one that holds the most is closed after a while, and the others can finish."""
     limit = room(proxy)
@@ -116,6 +117,7 @@ def test_halves_of_requests_that_do_not_fit_give_way(proxy: ProxyProcess, stack:
         assert link.recv(100) == b"+OK\r\n"
 
 
+@pytest.mark.drill
 def test_transactions_and_unread_replies_count(proxy: ProxyProcess, stack: contextlib.ExitStack) -> None:
     queuing, reader = (stack.enter_context(Wire(proxy.address)) for _ in range(2))
     piece = "x" * MB
@@ -135,6 +137,7 @@ def test_transactions_and_unread_replies_count(proxy: ProxyProcess, stack: conte
     assert eventually(lambda: counted("queued") == counted("output") == counted("sent") == 0, 20.0)
 
 
+@pytest.mark.drill
 def test_a_client_without_need_is_never_touched(proxy: ProxyProcess, stack: contextlib.ExitStack) -> None:
     """Small clients beside greedy ones that come again and again."""
     innocent = stack.enter_context(Wire(proxy.address))

@@ -113,7 +113,7 @@ def test_what_it_holds_counts_as_blocked(site: Site, pairs: list[tuple[Wire, Wir
             request = tuple(filled(command, tag))
             if inside and request[0] in ("FLUSHALL", "PUBLISH"):
                 continue
-            if site.plain.binary.kind == "valkey" and str(request[1]).startswith("#!other"):
+            if site.plain.binary.kind == "valkey" and "#!other" in str(request):
                 continue  # Valkey says at once that it has no such engine
             if inside:
                 client.send(pipeline(("MULTI",), request))

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.devservers.servers import LocalShards, ServerBinary, start_many
 from proxy.resp import encode
+from tests.support.drilled import drilled
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.wire import Argument, Wire, pack, pipeline
@@ -117,6 +118,7 @@ def test_what_no_server_takes_is_not_sent(shards: LocalShards, serve: Serve) -> 
     assert wrong == []
 
 
+@pytest.mark.drill
 def test_a_transaction_that_no_server_takes(shards: LocalShards, serve: Serve) -> None:
     proxy = serve("--static", shards.static)
     with Wire(proxy.address) as client, others(proxy.address) as wrong:
@@ -180,8 +182,8 @@ def test_large_ones_that_a_server_takes_keep_their_order(shards: LocalShards, se
     assert "backend connection lost" not in proxy.log
 
 
-@pytest.mark.parametrize("size", [1, 100 * KB, 400 * KB], ids=str)
-@pytest.mark.parametrize("mode", ["ALL", "WRITE"])
+@pytest.mark.parametrize("size", [1, drilled(100 * KB), drilled(400 * KB)])
+@pytest.mark.parametrize("mode", [drilled("ALL"), "WRITE"])
 def test_what_many_send_to_a_server_that_waits(shards: LocalShards, serve: Serve, size: int, mode: str) -> None:
     """A server whose clients are paused goes on reading, and keeps it: all together may not be more than it keeps."""
     proxy = serve("--static", shards.static)

@@ -16,6 +16,7 @@ import pytest
 from proxy.devservers.sentinel import start_watched
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, start_many
 from tests.live.busy_clients import BusyClients
+from tests.support.drilled import drilled
 from tests.support.fixtures import Serve
 from tests.support.link_breaker import LinkBreaker
 from tests.support.processes import within
@@ -137,7 +138,7 @@ def clean(load: BusyClients) -> None:
 # ---- death and silence
 
 
-@pytest.mark.parametrize("policy", ["prefer_replica", "any", "nearest"])
+@pytest.mark.parametrize("policy", ["prefer_replica", drilled("any"), drilled("nearest")])
 def test_a_replica_that_hangs(flock: LocalShards, serve: Serve, policy: str) -> None:
     """What it was asked is answered by others, and what it says after all by nobody's reply."""
     (replicas,) = flock.replicas
@@ -218,6 +219,7 @@ def test_a_replica_that_lags(pair: Pair, serve: Serve) -> None:
         assert f"server is fit for reads again shard=shard-1 address={pair.replica.address}" in proxy.log
 
 
+@pytest.mark.drill
 def test_a_replica_that_is_always_a_little_behind_is_read_from(pair: Pair, serve: Serve) -> None:
     pair.link.delay(0.3)
     proxy = reading(serve, pair.static)
@@ -294,6 +296,7 @@ def test_a_user_who_may_not_ask_for_the_role(pair: Pair, serve: Serve) -> None:
 # ---- nearest
 
 
+@pytest.mark.drill
 def test_the_nearest_is_read_from(flock: LocalShards, serve: Serve) -> None:
     with ExitStack() as stack:
         links = [stack.enter_context(LinkBreaker(server.address)) for server in flock.servers]
@@ -402,6 +405,7 @@ def test_a_write_that_was_held_is_read_by_who_wrote_it(pairs: list[Pair], serve:
                 assert hog.reply() == OK
 
 
+@pytest.mark.drill
 def test_a_replica_that_hangs_and_is_dropped_by_the_sentinels(binary: ServerBinary, serve: Serve) -> None:
     """What it was asked waits neither for the greatest lag nor for the request's timeout."""
     with start_watched(1, 2, binary=binary, down_after=1.0) as watched, ExitStack() as stack:

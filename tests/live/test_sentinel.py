@@ -89,6 +89,7 @@ def test_the_masters_are_the_shards(watched: WatchedShards, serve: Serve) -> Non
             assert watched.primary(name).ask("GET", f"{{{tag}}}where") == name.encode()
 
 
+@pytest.mark.drill
 def test_failovers(binary: ServerBinary, serve: Serve) -> None:
     """A planned one of each shard is latency, also where the sentinel that the proxy was told of is gone: by then it
     knows the others. One by a kill is latency too, but for what was in flight."""
@@ -200,6 +201,7 @@ def test_a_sentinel_that_was_away_rolls_nothing_back(watched: WatchedShards, ser
     assert proxy.log.count("failover shard=shard-2") == 1
 
 
+@pytest.mark.drill
 def test_all_sentinels_die_and_come_back(watched: WatchedShards, serve: Serve) -> None:
     proxy = serve_watched(serve, watched)
     with Counting(proxy.address, KEYS) as load:
@@ -218,6 +220,7 @@ def test_all_sentinels_die_and_come_back(watched: WatchedShards, serve: Serve) -
     assert not load.wrong
 
 
+@pytest.mark.drill
 def test_the_operator_begins_anew(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> None:
     """REMOVE and MONITOR: the epoch begins at 0 again, and all sentinels agree."""
     with start_watched(1, 1, 3, down_after=1.0) as watched:
@@ -234,6 +237,7 @@ def test_the_operator_begins_anew(serve: Serve, tmp_path_factory: pytest.TempPat
             third.stop()
 
 
+@pytest.mark.drill
 def test_passwords(serve: Serve) -> None:
     with start_watched(1, 1, 3, password="of the servers", sentinel_password="of the sentinels") as watched:
         config = f"""

@@ -141,6 +141,7 @@ def test_a_watch_that_was_forgotten(shard: LocalShards, serve: Serve) -> None:
     assert proxy.log.count("watch ended as it is too old address=127.0.0.1:") == 3
 
 
+@pytest.mark.drill
 def test_a_watch_may_last_where_that_is_said(shard: LocalShards, serve: Serve) -> None:
     proxy = serve("--static", shard.static, config='[backend]\nwatch_timeout = "0s"\n')
     with Wire(proxy.address) as client, Wire(proxy.address) as other:

@@ -97,6 +97,7 @@ def test_writes_over_shared_connections(shards: LocalShards, serve: Serve) -> No
     check_writes(serve(config=static(shards)), shards.primaries)
 
 
+@pytest.mark.drill
 def test_writes_before_a_cluster(binary: ServerBinary, serve: Serve) -> None:
     with start_cluster(3, 0, binary=binary, options=DEBUG) as cluster:
         seeds = [node.address for node in cluster.nodes]
@@ -156,6 +157,7 @@ def test_subscribers_stay_subscribed(shards: LocalShards, serve: Serve) -> None:
     assert "subscriber down" not in proxy.log
 
 
+@pytest.mark.drill
 def test_a_reader_that_could_not_be_served_is_not_closed(shards: LocalShards, serve: Serve) -> None:
     """It reads slowly, and then at once what the proxy could not send it."""
     proxy = serve(config=static(shards))
@@ -169,6 +171,7 @@ def test_a_reader_that_could_not_be_served_is_not_closed(shards: LocalShards, se
     assert "write timeout" not in proxy.log
 
 
+@pytest.mark.drill
 def test_short_stalls_one_after_the_other(shards: LocalShards, serve: Serve) -> None:
     """A proxy that gets the CPU for moments only: no stall is as long as the deadline, all together they are longer."""
     proxy = serve(config=static(shards))
@@ -181,6 +184,7 @@ def test_short_stalls_one_after_the_other(shards: LocalShards, serve: Serve) -> 
         assert wire.reply() == OK
 
 
+@pytest.mark.drill
 def test_a_server_that_hangs_is_still_found_out(shards: LocalShards, serve: Serve) -> None:
     """The time that the proxy runs counts, before and after a stall."""
     proxy = serve(config=static(shards))

@@ -11,6 +11,7 @@ from proxy.devservers.sentinel import start_watched
 from proxy.devservers.servers import LocalServer, ServerBinary, start_many
 from tests.live.strangers import SentinelStranger, Stranger
 from tests.live.test_sentinel import roles
+from tests.support.drilled import drilled
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.site import shard_tags
@@ -42,7 +43,7 @@ def began(sentinel: LocalServer, name: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("place", [drilled(0), 2])
 def test_a_stranger_at_the_address_of_a_sentinel(
     binary: ServerBinary, serve: Serve, tmp_path: Path, place: int
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_stranger_at_the_address_of_a_sentinel(
             stranger.kill()
 
 
+@pytest.mark.drill
 def test_a_stranger_at_the_address_of_a_replica_whose_roles_are_followed(
     binary: ServerBinary, serve: Serve, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from proxy.devservers.cluster import ClusterNode, LocalCluster, start_cluster
 from proxy.devservers.servers import LocalServer, ServerBinary
 from tests.live.strangers import ClusterStranger, Stranger
 from tests.support.clusters import restored
+from tests.support.drilled import drilled
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess
@@ -89,7 +90,7 @@ def assert_untouched(stranger: LocalServer) -> None:
     assert not [name for name in stats if name in ("cmdstat_get", "cmdstat_set", "cmdstat_mget")], stats
 
 
-@pytest.mark.parametrize(("epoch", "same_bus"), [(3, False), (50, False), (50, True)])
+@pytest.mark.parametrize(("epoch", "same_bus"), [drilled(3, False), drilled(50, False), (50, True)])
 def test_a_stranger_at_a_replica_s_address(
     cluster: LocalCluster, serve: Serve, tmp_path: Path, epoch: int, same_bus: bool
 ) -> None:
@@ -112,7 +113,7 @@ def test_a_stranger_at_a_replica_s_address(
         stranger.kill()
 
 
-@pytest.mark.parametrize("epoch", [3, 50])
+@pytest.mark.parametrize("epoch", [drilled(3), 50])
 def test_a_stranger_at_a_primary_s_address(own: LocalCluster, serve: Serve, tmp_path: Path, epoch: int) -> None:
     """Its replica takes over, and that alone counts."""
     proxy = serve(config=quick(*own.nodes[:3]))
@@ -132,6 +133,7 @@ def test_a_stranger_at_a_primary_s_address(own: LocalCluster, serve: Serve, tmp_
         stranger.kill()
 
 
+@pytest.mark.drill
 def test_a_stranger_that_is_too_busy_to_say_who_it_is(binary: ServerBinary, serve: Serve, tmp_path: Path) -> None:
     """It answers BUSY to whatever it is asked, also to who it is. It gets no request when its script is over."""
     busy = "local over = redis.call('TIME')[1] + 2 while redis.call('TIME')[1] + 0 < over do end return 1"
@@ -177,7 +179,7 @@ def test_a_plain_server_at_a_replica_s_address(cluster: LocalCluster, serve: Ser
         stranger.kill()
 
 
-@pytest.mark.parametrize("seeds", [(3, 0, 1), (0, 3, 1), (3, 0)])
+@pytest.mark.parametrize("seeds", [drilled((3, 0, 1)), drilled((0, 3, 1)), (3, 0)])
 def test_a_stranger_at_a_seed_s_address(
     cluster: LocalCluster, serve: Serve, tmp_path: Path, seeds: tuple[int, ...]
 ) -> None:
@@ -199,6 +201,7 @@ def test_a_stranger_at_a_seed_s_address(
         stranger.kill()
 
 
+@pytest.mark.drill
 def test_a_cluster_that_is_set_up_anew_is_found_by_its_seeds(
     binary: ServerBinary, serve: Serve, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.support.drilled import drilled
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.proxy_process import ProxyProcess
@@ -52,7 +53,7 @@ class TestLogin:
         assert count(proxy, "auth timeout") == SILENT
         assert "clients closed reason='auth timeout' clients=" in proxy.log
 
-    @pytest.mark.parametrize("workers", [1, 2])
+    @pytest.mark.parametrize("workers", [1, drilled(2)])
     def test_who_logs_in_stays(self, site: Site, serve: Serve, workers: int) -> None:
         config = f'[limits]\nauth_timeout = "{TIMEOUT}s"\n{PASSWORD}'
         proxy = serve("--static", site.shards.static, "--workers", str(workers), config=config)
@@ -75,6 +76,7 @@ class TestLogin:
                 time.sleep(0.05)
         assert TIMEOUT <= time.monotonic() - began < TIMEOUT + LATE
 
+    @pytest.mark.drill
     def test_where_nobody_has_to_log_in_silence_is_allowed(self, site: Site, serve: Serve) -> None:
         proxy = serve("--static", site.shards.static, config=f'[limits]\nauth_timeout = "{TIMEOUT / 2}s"\n')
         with Wire(proxy.address) as client:
@@ -98,6 +100,7 @@ class TestLogin:
                 assert time.monotonic() < until
         assert count(proxy, "auth timeout") == 2
 
+    @pytest.mark.drill
     def test_who_finds_no_place_after_reset(self, site: Site, serve: Serve) -> None:
         users = "[[users]]\nname = 'default'\nnopass = true\n[[users]]\nname = 'app'\npassword = 'a'\n"
         config = f'[limits]\nauth_timeout = "{TIMEOUT}s"\nmax_clients_per_user = 1\n{users}'
@@ -139,6 +142,7 @@ class TestIdle:
             assert closed_after(mute) < 1.0
         assert count(proxy, "idle timeout") == 2
 
+    @pytest.mark.drill
     def test_who_is_there_to_listen_may_be_silent(self, proxy: ProxyProcess) -> None:
         with contextlib.ExitStack() as stack:
             subscribed, pattern, blocked, looking = (stack.enter_context(Wire(proxy.address)) for _ in range(4))
@@ -162,6 +166,7 @@ class TestIdle:
             time.sleep(TIMEOUT / 4)
             assert client.ask("PING") == b"+PONG\r\n"
 
+    @pytest.mark.drill
     def test_whom_the_proxy_makes_wait_may_be_silent(self, site: Site, serve: Serve) -> None:
         users = "[[users]]\nname = 'default'\nnopass = true\nmax_byte_rate = '10kb'\n"
         config = f'[limits]\nidle_timeout = "{TIMEOUT / 2}s"\n{users}'
@@ -172,6 +177,7 @@ class TestIdle:
             assert client.reply() == b"$-1\r\n"
         assert count(proxy, "idle timeout") == 0
 
+    @pytest.mark.drill
     def test_an_upload_is_no_silence(self, proxy: ProxyProcess) -> None:
         size = 1_000_000
         with Wire(proxy.address) as client:
@@ -199,6 +205,7 @@ class TestRequest:
             assert TIMEOUT / 2 <= closed_after(client) < TIMEOUT + LATE
         assert count(proxy, "request read timeout") == 1
 
+    @pytest.mark.drill
     def test_between_requests_a_client_may_be_silent(self, proxy: ProxyProcess) -> None:
         with Wire(proxy.address) as client:
             assert client.ask("PING") == b"+PONG\r\n"
@@ -207,7 +214,7 @@ class TestRequest:
             time.sleep(3 * TIMEOUT)
             assert client.ask("PING") == b"+PONG\r\n"
 
-    @pytest.mark.parametrize("size", [10, 400_000])
+    @pytest.mark.parametrize("size", [drilled(10), 400_000])
     def test_a_slow_request_goes_on_as_long_as_bytes_come(self, proxy: ProxyProcess, size: int) -> None:
         request = pack("SET", "k", b"x" * size)
         step = max(len(request) // 10, 1)
@@ -217,6 +224,7 @@ class TestRequest:
                 time.sleep(TIMEOUT / 3)
             assert client.reply() == OK
 
+    @pytest.mark.drill
     def test_half_a_request_behind_a_blocked_one(self, proxy: ProxyProcess) -> None:
         with Wire(proxy.address) as client, Wire(proxy.address) as other:
             client.send(pack("BLPOP", "{q}", 0) + b"*1\r\n$4\r\nPI")

@@ -401,6 +401,7 @@ class TestFairShares:
             busy.stop()
         return sorted(seconds)[-3]
 
+    @pytest.mark.drill
     def test_the_flood_of_one_user(self, site: Site, serve: Serve) -> None:
         """A shard is saturated by one user's requests, one by one and then in floods. Another user notices no
         difference. The best of some rounds counts: the machine may be busy with other things."""

@@ -14,6 +14,7 @@ import pytest
 
 from proxy.devservers.servers import free_port
 from tests.live.client_lists import until_blocked
+from tests.support.drilled import drilled
 from tests.support.fixtures import Serve
 from tests.support.processes import eventually
 from tests.support.site import Site
@@ -129,7 +130,7 @@ def client_there(elsewhere: Elsewhere, port: int, request: str) -> Iterator[None
             client.kill()
 
 
-@pytest.mark.parametrize("request_", ["BLPOP list 0", "BLMOVE {t}a {t}b LEFT RIGHT 0"])
+@pytest.mark.parametrize("request_", ["BLPOP list 0", drilled("BLMOVE {t}a {t}b LEFT RIGHT 0")])
 def test_nothing_is_popped_for_a_client_that_vanished(
     site: Site, serve: Serve, elsewhere: Elsewhere, request_: str
 ) -> None:
@@ -150,6 +151,7 @@ def test_nothing_is_popped_for_a_client_that_vanished(
         assert eventually(lambda: b"connected_clients:1\r\n" in other.ask("INFO", "clients"))
 
 
+@pytest.mark.drill
 def test_a_client_that_is_there_is_not_closed_however_silent(site: Site, serve: Serve) -> None:
     proxy = serve("--static", site.shards.static, config='[limits]\ntcp_keepalive = "1s"\n')
     with Wire(proxy.address) as client:

@@ -349,6 +349,7 @@ def test_sigterm_drains_all_workers(shards: LocalShards, serve: Serve) -> None:
     assert not any(runs(pid) for pid in pids.values())
 
 
+@pytest.mark.drill
 def test_a_worker_that_does_not_end_is_killed(shards: LocalShards, serve: Serve) -> None:
     proxy = serve("--static", shards.static, "--workers", "2", config="drain_timeout = '200ms'\n")
     pids = workers(proxy)
@@ -407,6 +408,7 @@ def test_workers_do_not_outlive_their_supervisor(proxy: ProxyProcess) -> None:
     wait_until_refused(proxy.address)
 
 
+@pytest.mark.drill
 def test_a_worker_that_keeps_dying_is_given_pauses(proxy: ProxyProcess) -> None:
     for _ in range(3):
         kill_worker(proxy, 0)

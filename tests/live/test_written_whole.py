@@ -129,6 +129,7 @@ def test_who_reads_after_all_goes_on(shards: LocalShards, serve: Serve) -> None:
     assert eventually(lambda: metric(proxy, "slotgate_client_waiting_bytes") == 0)
 
 
+@pytest.mark.drill
 def test_fifty_that_never_read_share_the_memory_of_the_process(shards: LocalShards, serve: Serve) -> None:
     proxy = serving(shards, serve, "output_memory = '64mb'\noutput_soft = '1mb'\nwrite_timeout = '3s'")
     key = f"{{{TAGS[0]}}}k"
