@@ -18,7 +18,8 @@
     listener_checks  rules between the keys of listeners
     key_checks       rules between the keys about where the keys of clients are
     words            the errors of pydantic in an operator's words
-    environment      the ``SLOTGATE_`` variables
+    environment      the names of the ``SLOTGATE_`` variables
+    variables        their reader, made of pydantic-settings
     sources          ``load``, which combines the file, the environment and the flags
     settings         the configuration in use as names and values, without secrets
 """

@@ -1,19 +1,14 @@
 """The ``SLOTGATE_`` variables: every key of the file, with tables joined by ``__`` and lists as JSON.
 
-pydantic-settings reads the variables; this module knows their names, and words the errors for others.
+``variables`` reads them; this module knows their names, and words the errors for others.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
-
-from proxy.config.model import Config
 from proxy.config.words import LISTS, TABLES, Problem, suggestion
 
 PREFIX = "SLOTGATE_"
@@ -29,47 +24,21 @@ NAMES = frozenset(
 ENGINE = f"{PREFIX}ENGINE"
 """The variable that is read when the package is imported (``proxy.__init__``), so the file can not set it."""
 
-_ADMIN_KEYS = f"{PREFIX}admin__".lower()
-
 # Kubernetes and Docker set these variables for a service called "slotgate"; they are not an operator's mistake.
 _SERVICE_LINK = re.compile(
     f"{PREFIX}(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
 )
 
 
-class _Shape(Config, BaseSettings):
-    """The keys of Config, in the form from which pydantic-settings reads names. The class is never instantiated."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
-
-
-class _Variables(EnvSettingsSource):
-    """The reader of pydantic-settings over a given environment. The reader accepts text in place of a list."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(_Shape)
-        self.env_vars = {name.lower(): value for name, value in environ.items()}
-        self.problems: list[Problem] = []
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """Return JSON lists and objects decoded, and other text unchanged, since the text may be an address."""
-        if field_name == "admin" and not value.lstrip().startswith("{"):
-            # `value` is the short form. Other variables may set the other keys of the table.
-            return {"address": value} if any(name.startswith(_ADMIN_KEYS) for name in self.env_vars) else value
-        try:
-            decoded = json.loads(value)
-        except ValueError as error:
-            if field_name in TABLES:
-                self.problems.append((f"{PREFIX}{field_name.upper()}", f"is not JSON: {error}"))
-                return {}
-            return value
-        return decoded if isinstance(decoded, (list, dict)) else value
-
-
 def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
     """Return the keys that the variables set, in the structure of the file, and the problems of unreadable
     variables."""
-    source = _Variables({name: value for name, value in environ.items() if name.upper() in NAMES})
+    named = {name: value for name, value in environ.items() if name.upper() in NAMES}
+    if not named:
+        return {}, []
+    from proxy.config.variables import Variables  # imported here because it takes a tenth of the time of a start
+
+    source = Variables(named, PREFIX)
     data = source()
     for name, _ in source.problems:
         data.pop(name.removeprefix(PREFIX).lower(), None)
