@@ -1,5 +1,6 @@
 """TLS for clients: everything works over it as it does without, certificates log in, and their files are watched."""
 
+import json
 import os
 import shutil
 import socket
@@ -304,6 +305,28 @@ def test_a_certificate_logs_in(shards: LocalShards, papers: Papers, serve: Serve
         }
     assert metric(proxy, "slotgate_auth_failures_total", reason="no user of the certificate") == 3
     assert "login failed user='nobody'" in proxy.log
+
+
+def test_logins_by_certificate_are_in_the_audit_log(
+    shards: LocalShards, papers: Papers, serve: Serve, tmp_path: Path
+) -> None:
+    address, file = new_address(), tmp_path / "audit.jsonl"
+    audit = f'[audit]\npath = "{file}"\n[[audit.rules]]\ncommands = ["auth"]\n'
+    config = papers.table(address, *papers.asking("optional", 'auth = "certificate"')) + USERS + audit
+    serve("--static", shards.static, config=config, listen=address, listeners=True)
+    for pair in papers.alice, papers.nobody, None:
+        with TlsWire(address, papers.context(pair)) as client:
+            client.ask("PING")
+
+    def recorded() -> list[tuple[str, ...]]:
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        return [(line["user"], line["command"], line["outcome"], line.get("reason", "")) for line in lines]
+
+    assert eventually(lambda: len(recorded()) == 2)
+    assert recorded() == [
+        ("alice", "certificate", "allowed", ""),
+        ("nobody", "certificate", "denied", "no user of the certificate"),
+    ]
 
 
 def test_a_resumed_session_keeps_its_user(shards: LocalShards, papers: Papers, serve: Serve) -> None:
