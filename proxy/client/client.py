@@ -258,10 +258,9 @@ class Client(Receiver):
     def _mode(self, session: Session) -> int:
         """The client's mode for the own fast path, which does not check the ACL rules of the client's user."""
         mode = _OWN if self.modes is None else self.modes.mode
-        if session.authenticated:
-            return mode if session.unrestricted or session.permissions.own else _LONG_WAY
-        # The audit log may record what a client tries before its login.
-        return mode if session.world.denials.audit is None else _LONG_WAY
+        if not session.authenticated:  # the audit log may record what a client tries before its login
+            return mode if session.world.denials.audit is None else _LONG_WAY
+        return mode if session.unrestricted or session.permissions.own else _LONG_WAY
 
     def changed(self, moved: bool) -> None:
         """Adopt a change of the session; ``moved``: the requests that follow go over other connections."""
