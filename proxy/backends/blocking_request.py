@@ -7,6 +7,7 @@ carried it out: a failover or a resharding takes time, but is no error. The time
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from proxy import errors, server_errors
 from proxy.backends.dedicated_pool import Lease
@@ -106,7 +107,7 @@ class BlockingRequest(DedicatedRequest):
             self.asking = False
             return Refusal("", encode.error(server_errors.nobody(self.upstream.topology.cluster)))
         if node is not None:
-            place = Place(place.shard, node, True, place.protocol, place.db, 0)
+            place = replace(place, node=node, index=0)
         return self.usable(place)
 
     def write(self, lease: Lease, now: float) -> float | None:

@@ -129,7 +129,10 @@ class ExecRequest(DedicatedRequest):
             return Refusal("", encode.error(server_errors.failing_over(shard.name)))
         node = self.node or shard.primary
         session = self._client.session
-        return self.usable(Place(upstream.topology.called(node), node, True, session.protocol, session.db, 0))
+        user = session.route.server_user
+        return self.usable(
+            Place(upstream.topology.called(node), node, True, session.protocol, session.db, 0, user=user)
+        )
 
     def write(self, lease: Lease, now: float) -> float | None:
         """Write the request, with the scripts and the twin that go ahead of it, and the fence behind it."""

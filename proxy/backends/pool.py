@@ -47,9 +47,12 @@ class Pool:
     def __iter__(self) -> Iterator[Backend]:
         return iter(self._backends.values())
 
-    def connection(self, shard: Shard, node: Node, protocol: int, db: int, index: int, owner: int = 0) -> Backend:
-        """The connection number ``index`` to ``node`` of ``shard`` that speaks ``protocol`` and has database ``db``."""
-        return self.at(Place(shard.name, node, node == shard.primary, protocol, db, index, owner))
+    def connection(
+        self, shard: Shard, node: Node, protocol: int, db: int, index: int, owner: int = 0, user: str = ""
+    ) -> Backend:
+        """The connection number ``index`` to ``node`` of ``shard`` that speaks ``protocol``, has database ``db`` and is
+        logged in as ``user``."""
+        return self.at(Place(shard.name, node, node == shard.primary, protocol, db, index, owner, user))
 
     def at(self, place: Place) -> Backend:
         """The connection for ``place``."""

@@ -21,6 +21,6 @@ cdef class RouteBook:
     cdef dict _routes
 
     @cython.locals(index=Py_ssize_t, spread=Py_ssize_t)
-    cpdef Routes routes(self, int protocol, Py_ssize_t db, str read_from, Py_ssize_t number, bint scripts=*)
+    cpdef Routes routes(self, int protocol, Py_ssize_t db, str read_from, Py_ssize_t number, bint scripts=*, str user=*)
     @cython.locals(routes=Routes)
     cdef Routes _made(self, tuple key)

@@ -19,7 +19,8 @@ _SPREAD = 12
 class RouteKey:
     """How a client uses the shards. ``index`` picks one of a node's connections, ``spread`` one of a shard's replicas.
 
-    ``owner``: the number of the client that has connections to the primaries of its own.
+    ``owner``: the number of the client that has connections to the primaries of its own. ``user``: the user of the
+    servers as which the connections are logged in; empty for the proxy's own.
     """
 
     protocol: int
@@ -28,6 +29,7 @@ class RouteKey:
     index: int
     spread: int
     owner: int = 0
+    user: str = ""
 
 
 class Routes:
@@ -80,14 +82,14 @@ class Routes:
     def _started(self, shard: Shard, node: Node) -> Backend:
         key = self.key
         owner = key.owner if node == shard.primary else 0
-        backend = self._pool.connection(shard, node, key.protocol, key.db, key.index, owner)
+        backend = self._pool.connection(shard, node, key.protocol, key.db, key.index, owner, key.user)
         backend.start()
         return backend
 
     def nowhere(self) -> Place:
         """The place of a request whose slot no shard serves: everything but the node is known."""
         key = self.key
-        return Place("", Node("", 0), True, key.protocol, key.db, key.index, key.owner)
+        return Place("", Node("", 0), True, key.protocol, key.db, key.index, key.owner, key.user)
 
     def refusal(self, index: int, read: bool) -> bytes:
         """The error reply for a request that can not be sent to shard ``index`` now."""
@@ -150,34 +152,36 @@ class RouteBook:
         self._fitness = fitness
         self._keep_to_primary = keep_to_primary
         self._connections = connections_per_node
-        self._routes: dict[tuple[int, int, str, int, int, int], Routes] = {}
+        self._routes: dict[tuple[int, int, str, int, int, int, str], Routes] = {}
 
     def __iter__(self) -> Iterator[Routes]:
         return iter(self._routes.values())
 
-    def routes(self, protocol: int, db: int, read_from: str, number: int, scripts: bool = False) -> Routes:
+    def routes(
+        self, protocol: int, db: int, read_from: str, number: int, scripts: bool = False, user: str = ""
+    ) -> Routes:
         """The routes of client ``number``; clients are spread evenly over connections and replicas. ``scripts``: the
         client calls scripts, and goes over connections of such clients, since a server reads no further requests while
-        a script runs."""
+        a script runs. ``user``: the user of the servers."""
         index = number % self._connections
         if scripts:
             index = SCRIPTS - index
         spread = 0 if read_from == "primary" else number // self._connections % _SPREAD
-        return self._made((protocol, db, read_from, index, spread, 0))
+        return self._made((protocol, db, read_from, index, spread, 0, user))
 
-    def own(self, owner: int) -> Routes:
+    def own(self, owner: int, user: str = "") -> Routes:
         """The routes of client ``owner`` over connections of its own, all to primaries. The handshake uses RESP3; the
         connections follow the client's protocol and database afterwards."""
-        return self._made((3, 0, "primary", 0, 0, owner))
+        return self._made((3, 0, "primary", 0, 0, owner, user))
 
-    def large(self, protocol: int, db: int) -> Routes:
+    def large(self, protocol: int, db: int, user: str = "") -> Routes:
         """The routes of large requests, all to primaries."""
-        return self._made((protocol, db, "primary", LARGE, 0, 0))
+        return self._made((protocol, db, "primary", LARGE, 0, 0, user))
 
     def long(self, routes: Routes) -> Routes:
         """The routes to the same servers as ``routes``, for requests that had very long replies."""
         key = routes.key
-        return self._made((key.protocol, key.db, key.read_from, LONG, key.spread, 0))
+        return self._made((key.protocol, key.db, key.read_from, LONG, key.spread, 0, key.user))
 
     def release(self, owner: int) -> None:
         """Forget the routes of client ``owner``."""
@@ -190,7 +194,7 @@ class RouteBook:
         self._routes = {key: routes for key, routes in self._routes.items() if key[5] or routes in used}
         return {backend for routes in self._routes.values() for backend in routes.needs()}
 
-    def _made(self, key: tuple[int, int, str, int, int, int]) -> Routes:
+    def _made(self, key: tuple[int, int, str, int, int, int, str]) -> Routes:
         routes = self._routes.get(key)
         if routes is None:
             routes = self._routes[key] = Routes(RouteKey(*key), self._topology, self._pool, self._fitness)
@@ -201,7 +205,7 @@ class RouteBook:
         key = routes.key
         if key.owner:
             return routes
-        return self._made((key.protocol, key.db, "primary", key.index, 0, 0))
+        return self._made((key.protocol, key.db, "primary", key.index, 0, 0, key.user))
 
     def plain(self, read_from: str) -> list[Routes]:
         """The routes of clients in RESP2 and database 0: one for each way to spread them."""
@@ -218,8 +222,8 @@ class RouteBook:
             return backend
         for routes in self._routes.values():
             key = routes.key
-            own = (key.protocol, key.db, key.index, key.owner)
-            if own == (place.protocol, place.db, place.index, place.owner) and (
+            own = (key.protocol, key.db, key.index, key.owner, key.user)
+            if own == (place.protocol, place.db, place.index, place.owner, place.user) and (
                 key.read_from != "primary" or place.primary
             ):
                 reader = routes.readers[shard]

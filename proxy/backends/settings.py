@@ -1,7 +1,7 @@
 """The place of a connection to a server, the settings that all connections of a worker share, and the events that they
 report."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -70,6 +70,8 @@ class Place:
     owner: int = 0
     """The number of the only client that uses the connection, which follows that client's protocol and database after
     the handshake; 0: the connection is shared."""
+    user: str = ""
+    """The user of the server as which the connection is logged in; empty: the proxy's own."""
 
 
 class ConnectionOwner(Protocol[_Told]):
@@ -180,6 +182,8 @@ class BackendSettings(Generic[Connection]):
     slices: Slices
     timing: Timing
     credentials: Credentials
+    others: Mapping[str, Credentials]
+    """The credentials of the servers' users other than the proxy's own, by name."""
     gates: Gates
     connect: Callable[..., Awaitable[None]]
     """Connects a protocol to a host and port, or to a unix socket (port 0); see ``reach``."""
@@ -206,7 +210,7 @@ class BackendSettings(Generic[Connection]):
             place.protocol,
             place.db,
             place.primary,
-            self.credentials,
+            self.others.get(place.user, self.credentials),
             verify=self.roles.verify,
             alone=self.roles.alone,
             cluster=self.roles.cluster,

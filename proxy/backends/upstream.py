@@ -79,20 +79,23 @@ class Upstream:
 
     # ---- routes of clients
 
-    def routes(self, protocol: int, db: int, read_from: str, rank: int, calls_scripts: bool = False) -> Routes:
-        """The routes of the client of this ``rank`` with its protocol, database and ``read_from``."""
-        return self.book.routes(protocol, db, read_from, rank, calls_scripts)
+    def routes(
+        self, protocol: int, db: int, read_from: str, rank: int, calls_scripts: bool = False, user: str = ""
+    ) -> Routes:
+        """The routes of the client of this ``rank`` with its protocol, database, ``read_from`` and ``user`` of the
+        servers."""
+        return self.book.routes(protocol, db, read_from, rank, calls_scripts, user)
 
-    def own_routes(self, number: int) -> Routes:
+    def own_routes(self, number: int, user: str) -> Routes:
         """The routes of client ``number`` over connections of its own."""
-        return self.book.own(number)
+        return self.book.own(number, user)
 
     def large_routes(self, frame: bytes, routes: Routes, protocol: int, db: int) -> Routes | None:
         """The routes for the request in ``frame`` if it is so large that it needs a connection for large requests; None
         if ``routes`` will do."""
         if len(frame) < self.settings.query.large or routes.key.owner:
             return None
-        return self.book.large(protocol, db)
+        return self.book.large(protocol, db, routes.key.user)
 
     def long_routes(self, frames: Iterable[bytes], routes: Routes) -> Routes | None:
         """The routes for a request that is sent as ``frames``, if one of these had very long replies; None if
@@ -122,12 +125,12 @@ class Upstream:
         backend.start()
         return backend
 
-    def primary(self, shard: int, protocol: int, db: int) -> Place | None:
+    def primary(self, shard: int, protocol: int, db: int, user: str = "") -> Place | None:
         """The place of the primary of ``shard``; None if the shard does not exist, or nothing may be sent there now."""
         if not 0 <= shard < len(self.topology.shards) or self.topology.shards[shard].name in self._held:
             return None
         found = self.topology.shards[shard]
-        return Place(found.name, found.primary, True, protocol, db, 0)
+        return Place(found.name, found.primary, True, protocol, db, 0, user=user)
 
     def replace(self, backends: Collection[Backend]) -> None:
         """Use new connections in place of ``backends``, which get no more requests. Clients with requests in flight on

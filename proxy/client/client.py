@@ -27,7 +27,7 @@ from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer
 from proxy.session.listener import Listener
 from proxy.session.own_command import OwnCommand
-from proxy.session.session import ClientMode, ReplyMode, Session
+from proxy.session.session import DEFAULT_USER, ClientMode, ReplyMode, Session, UserRoute
 from proxy.transport.flow_control import Flow, Stop
 
 _EVERY_SHARD = 2**64 - 1
@@ -114,7 +114,7 @@ class Client(Receiver):
         """The client's mode for the own fast path."""
         self.said: bytes | None = None
         """The request that the slow path carries out now, if the request is short."""
-        self._usual: tuple[tuple[int, int, bool, bool], Routes] | None = None
+        self._usual: tuple[tuple[int, int, bool, bool, UserRoute], Routes] | None = None
         """The session's state that selects the routes, and the routes that the client has outside of any mode."""
         self.held = False
         """Whether a CLIENT PAUSE holds a request of the client, which then counts as blocked."""
@@ -128,7 +128,7 @@ class Client(Receiver):
         self.created = self.last_active = now
         if lasting := service.upstream.read_your_writes:
             self.own_writes = OwnWrites(self.window, service.turn, lasting)
-        if self.listener.plain(service.world.users):
+        if self.listener.plain(service.world.users) and DEFAULT_USER not in service.world.routes:
             quiet = not (service.clients.paused or service.clients.monitoring.watching)
             self.own = ClientMode.OWN if quiet else ClientMode.LONG
             self.plain = self.lookups.allowed and quiet
@@ -221,13 +221,14 @@ class Client(Receiver):
         framer = self._framer
         if framer is not None:
             framer.set_authenticated(session.authenticated)
-        now = session.protocol, session.db, session.reads_replicas, session.calls_scripts
+        route = session.route
+        now = session.protocol, session.db, session.reads_replicas, session.calls_scripts, route
         usual = self._usual
         if usual is None or usual[0] != now:
-            protocol, db, replicas, rank = now[0], now[1], now[2], service.shared_counts.rank(self.number)
-            policy = self.listener.policy(replicas)
-            routes = service.upstream.routes(protocol, db, policy, rank, session.calls_scripts)
-            usual = self._usual = now, routes
+            protocol, db, replicas, scripts, _ = now
+            policy, rank = self.listener.policy(replicas, route.read_from), service.shared_counts.rank(self.number)
+            usual = now, service.upstream.routes(protocol, db, policy, rank, scripts, route.server_user)
+            self._usual = usual
         self.routes = usual[1]
         if modes is not None:
             modes.adopted()
@@ -264,8 +265,9 @@ class Client(Receiver):
 
     def changed(self, moved: bool) -> None:
         """Adopt a change of the session; ``moved``: the requests that follow go over other connections."""
+        before = self.routes
         self.adopt_session()
-        if moved and self.window.pending:
+        if (moved or self.routes is not before) and self.window.pending:
             self.flow.stop(Stop.ORDER)
 
     def alone(self) -> bool:
@@ -375,10 +377,8 @@ class Client(Receiver):
         if routes is None:
             frames = [part.frame for part in plan.parts] if isinstance(plan, Scatter) else [frame]
             routes = self.service.upstream.long_routes(frames, self.routes)
-        if routes is None:
-            return self.routes
-        if not self.alone():
-            return None
+        if routes is None or not self.alone():
+            return self.routes if routes is None else None
         self.flow.stop(Stop.ORDER)
         return routes
 

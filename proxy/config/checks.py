@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import combinations, groupby
 
+from pydantic import SecretStr
+
 from proxy.config.certificates import TLS_FILES, check_own, client_context
 from proxy.config.key_checks import Problem, check_colocate, check_undeclared, repeated
 from proxy.config.listener_checks import (
@@ -174,6 +176,13 @@ def check_users(config: Config) -> Iterator[Problem]:
     """Check that each user is named once."""
     for first, second, name in repeated(user.name for user in config.users):
         yield f"users[{second}].name", f'"{name}" is the name of users[{first}] too: name each user once'
+    known: dict[str, tuple[int, SecretStr]] = {}
+    for index, user in enumerate(config.users):
+        if user.backend_user is not None and user.backend_password is not None:
+            first, password = known.setdefault(user.backend_user, (index, user.backend_password))
+            if password != user.backend_password:
+                words = f'"{user.backend_user}" has another password in users[{first}]: give it one'
+                yield f"users[{index}].backend_user", words
     if config.aclfile is not None and config.users != default_user(()):
         yield "aclfile", "is named beside [[users]]: have all users in one place"
 

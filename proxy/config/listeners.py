@@ -8,9 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from proxy.config.listener_tls import ListenerTls
 from proxy.config.section import Section, default, one_or_many
-from proxy.config.values import Count, ListenAddress
+from proxy.config.values import Count, ListenAddress, ReadFrom
 
-ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
 PresentAs = Literal["standalone", "cluster"]
 
 

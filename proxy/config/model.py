@@ -22,7 +22,7 @@ from proxy.config.audit import AuditSection
 from proxy.config.certificates import TLS_FILES
 from proxy.config.client_limits import ConnectionLimits
 from proxy.config.colocate import ColocateSection
-from proxy.config.listeners import ListenerSection, PresentAs, ReadFrom
+from proxy.config.listeners import ListenerSection, PresentAs
 from proxy.config.secret import full_path, read_secret
 from proxy.config.section import DAY as _DAY
 from proxy.config.section import Section, short_name
@@ -36,6 +36,7 @@ from proxy.config.values import (
     ListenAddress,
     Memory,
     Percent,
+    ReadFrom,
     ServerAddress,
     Size,
     SlotRanges,
@@ -300,7 +301,8 @@ class Config(Section):
     @property
     def read_policies(self) -> frozenset[ReadFrom]:
         """The values of ``read_from`` that clients may have."""
-        return frozenset(each.read_from or self.read_from for each in self.listening)
+        of_users = (user.read_from for user in self.users if user.read_from is not None)
+        return frozenset((*(each.read_from or self.read_from for each in self.listening), *of_users))
 
     @property
     def presents_cluster(self) -> bool:

@@ -6,7 +6,9 @@ from pydantic import BaseModel
 
 from proxy.config import Config
 
-_SECRET = frozenset({"password", "password_sha256", "password_hash", "rules", "token", "token_sha256"})
+_SECRET = frozenset(
+    {"backend_password", "password", "password_sha256", "password_hash", "rules", "token", "token_sha256"}
+)
 
 
 def settings(config: Config) -> Iterator[tuple[str, str]]:

@@ -8,9 +8,9 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, model_validator
 
 from proxy.config.client_limits import OnLimit
-from proxy.config.secret import PASSWORD_KEYS, Problems, keep_hash
+from proxy.config.secret import PASSWORD_KEYS, Problems, keep_hash, read_secret
 from proxy.config.section import Hash, Section, default, one_or_many
-from proxy.config.values import Count, Size
+from proxy.config.values import Count, ReadFrom, Size
 
 
 def _scrypt(value: SecretStr) -> SecretStr:
@@ -20,6 +20,8 @@ def _scrypt(value: SecretStr) -> SecretStr:
 
 
 Scrypt = Annotated[SecretStr, AfterValidator(_scrypt)]
+
+BACKEND_KEYS = ("backend_password", "backend_password_env", "backend_password_file")
 
 
 class User(Section):
@@ -42,6 +44,13 @@ class User(Section):
     max_byte_rate: Size | None = default(None, "None: limits.max_byte_rate_per_user.", ge=0)
     max_in_flight: Count | None = default(None, "None: limits.max_in_flight_per_user.", ge=0)
     on_limit: OnLimit | None = default(None, "None: limits.on_limit.")
+    read_from: ReadFrom | None = default(None, "None: as the listener says.")
+    backend_user: str | None = default(
+        None, "None: the user of [backend], over whose connections all such users go.", pattern=r"^[^\s\x00]+$"
+    )
+    backend_password: SecretStr | None = default(None, "None: set one of its keys with backend_user.")
+    backend_password_env: str | None = default(None, "None: see backend_password.")
+    backend_password_file: str | None = default(None, "None: see backend_password.")
     rules: SecretStr | None = default(None, "None: what an application needs, or everything for an admin.")
 
     @model_validator(mode="after")
@@ -51,6 +60,17 @@ class User(Section):
             raise Problems(("nopass", "is set beside a password: keep one of them"))
         if not self.passwords and not self.nopass and self.rules is None:
             raise Problems(("", f"has no password: set one of {', '.join(PASSWORD_KEYS)}, or nopass = true"))
+        return self
+
+    @model_validator(mode="after")
+    def _resolve_backend_password(self, info: ValidationInfo) -> Self:
+        secret = read_secret(self, info.context, BACKEND_KEYS)
+        if secret is not None and self.backend_user is None:
+            raise Problems((BACKEND_KEYS[0], "is set without backend_user: name the user of the servers"))
+        if secret is None and self.backend_user is not None:
+            raise Problems(("backend_user", f"has no password: set one of {', '.join(BACKEND_KEYS)}"))
+        # From here on `backend_password` is the password to send, whatever key gave or named it.
+        object.__setattr__(self, "backend_password", None if secret is None else SecretStr(secret))
         return self
 
     @property

@@ -321,6 +321,7 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 Percent = Annotated[float, BeforeValidator(parse_percent)]
 """A percentage as a fraction of one."""
 Count = Annotated[int, BeforeValidator(parse_count)]
+ReadFrom = Literal["primary", "prefer_replica", "replica", "any", "nearest"]
 Workers = Annotated[int | Literal["auto"], PlainValidator(parse_workers)]
 Memory = Annotated[int | Literal["auto"], PlainValidator(parse_memory)]
 """A size in bytes, or "auto"."""

@@ -109,7 +109,7 @@ class Block(BlockingRequest):
             return encode.error(plan.text)
         assert isinstance(plan, Pin)
         session = self._modes.client.session
-        return self.upstream.primary(plan.shard, session.protocol, session.db)
+        return self.upstream.primary(plan.shard, session.protocol, session.db, session.route.server_user)
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
         """Return the command, preceded by requests for the last id of each stream that is read from ``$`` on."""

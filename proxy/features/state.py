@@ -80,7 +80,7 @@ class Modes:
     def routes(self, routes: Routes) -> Routes:
         """The connections that the client uses in place of ``routes``."""
         if self.tracker is not None:
-            return self.client.service.upstream.own_routes(self.client.number)
+            return self.client.service.upstream.own_routes(self.client.number, routes.key.user)
         # A value that is read to be written in a transaction must come from the server that watches the key.
         return routes if self.watch is None else self.client.service.upstream.at_primaries(routes)
 

@@ -156,5 +156,7 @@ def _send_to_replicas(client: Host, plan: Scatter) -> None:
         shard = service.topology.shards[part.shard]
         for node in shard.replicas:
             if node in there:
-                place = Place(shard.name, node, False, client.session.protocol, client.session.db, 0)
+                session = client.session
+                user = session.route.server_user
+                place = Place(shard.name, node, False, session.protocol, session.db, 0, user=user)
                 SingleRequest(service.upstream, DISCARD, 0, place, part.frame, client.holder)

@@ -158,7 +158,7 @@ class ShardWait(BlockingRequest):
         if index < 0:
             return encode.error(server_errors.shard_left(self._shard))
         session = self._whole.modes.client.session
-        return upstream.primary(index, session.protocol, session.db)
+        return upstream.primary(index, session.protocol, session.db, session.route.server_user)
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
         """Return the replicated command without effect, and the command."""

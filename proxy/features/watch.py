@@ -134,6 +134,8 @@ class Watch:
         service = self._client.service
         if service.upstream.holds(lease.place.shard):
             return True  # writes to that primary would be lost now
+        if lease.place.user != self._client.session.route.server_user:
+            return True  # the client has logged in as another user since
         topology = service.topology
         if self._asking or topology is self._topology:
             return False

@@ -47,9 +47,11 @@ class Listener:
         """Whether the user of this name may log in here."""
         return self.users is None or user in self.users
 
-    def policy(self, reads_replicas: bool) -> str:
-        """The value of ``read_from`` for a client; ``reads_replicas``: the client has sent READONLY."""
-        return "prefer_replica" if reads_replicas and self.read_from == "primary" else self.read_from
+    def policy(self, reads_replicas: bool, of_user: str = "") -> str:
+        """The value of ``read_from`` for a client; ``reads_replicas``: the client has sent READONLY, ``of_user``: its
+        user's own value."""
+        policy = of_user or self.read_from
+        return "prefer_replica" if reads_replicas and policy == "primary" else policy
 
     def open_to_all(self, users: Users) -> bool:
         """Whether a new client needs no password here: it is logged in as the default user of ``users``."""

@@ -117,6 +117,19 @@ class Directory(Protocol):
         """Take note that the rules of a client's user have changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class UserRoute:
+    """How the commands of a user reach the servers."""
+
+    read_from: str = ""
+    """The servers that answer reads; empty: as the client's listener says."""
+    server_user: str = ""
+    """The user of the servers; empty: the proxy's own."""
+
+
+_USUAL = UserRoute()
+
+
 @dataclass(slots=True)
 class World:
     """The state that all sessions of a worker share. "Learned" says that a value is set once backends have answered."""
@@ -150,6 +163,8 @@ class World:
     """Returns the error with which ``enter_user`` would refuse the client, and changes nothing."""
     users_file: UsersFile | None = None
     """The aclfile, if there is one."""
+    routes: Mapping[str, UserRoute] = field(default_factory=dict)
+    """The users whose commands reach the servers in another way than all others'."""
 
 
 class Session:
@@ -247,6 +262,11 @@ class Session:
     def permissions(self) -> Permissions:
         """The permissions of the client's user."""
         return self.world.users.get(self.user) or _NOTHING_ALLOWED
+
+    @property
+    def route(self) -> UserRoute:
+        """How the client's commands reach the servers, by its user."""
+        return self.world.routes.get(self.user, _USUAL)
 
     def refusal(self, fact: Fact, args: Sequence[bytes]) -> str | None:
         """Return the error if this client may not call ``fact`` now, whatever its user's rules say; else None."""

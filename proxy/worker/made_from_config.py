@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from proxy import __version__
 from proxy.backends.handshake import Credentials
@@ -13,6 +14,7 @@ from proxy.discovery.learn import FEWER_ARGUMENTS
 from proxy.metrics import Counters
 from proxy.resp.limits import RequestLimits
 from proxy.session.listener import Listener
+from proxy.session.session import UserRoute
 from proxy.session.virtual_cluster import Presented
 from proxy.sharding.topology import Topology
 from proxy.transport.flow_control import ClientLimits
@@ -30,6 +32,22 @@ def credentials_of(config: Config) -> Credentials:
         backend_tls(config),
         own_header(config.backend.proxy_protocol),
     )
+
+
+def credentials_of_users(config: Config) -> dict[str, Credentials]:
+    """Return the credentials of the servers' users that users of the proxy have, by name."""
+    own = credentials_of(config)
+    return {
+        user.backend_user: replace(own, username=user.backend_user, password=user.backend_password.get_secret_value())
+        for user in config.users
+        if user.backend_user and user.backend_password
+    }
+
+
+def routes_of_users(config: Config) -> dict[str, UserRoute]:
+    """Return how the commands of those users reach the servers who have settings of their own."""
+    found = {user.name: UserRoute(user.read_from or "", user.backend_user or "") for user in config.users}
+    return {name: route for name, route in found.items() if route != UserRoute()}
 
 
 def presented_by(config: Config, topology: Callable[[], Topology]) -> Presented:

@@ -53,10 +53,12 @@ from proxy.worker.loop_lag import LoopLag
 from proxy.worker.made_from_config import (
     client_limits_of,
     credentials_of,
+    credentials_of_users,
     listeners_of,
     overlay,
     presented_by,
     role_checks_of,
+    routes_of_users,
     timing_of,
 )
 from proxy.worker.server_events import ServerEvents
@@ -116,6 +118,7 @@ class Service:
             denials=Denials(time.time, lambda session: line(session, self.turn.now())),
             delays=LoginDelays(self.turn.now, limits.auth_delay_max, source_of),
         )
+        self.world.routes = routes_of_users(config)
         self.clients.delays = self.world.delays
         self.world.denials.on_login = logging_logins(self.turn.now)
         self.world.denials.audit = audit_of(config, self.world, lambda: self.topology, self.shared_counts.index)
@@ -154,6 +157,7 @@ class Service:
             self.slices,
             timing,
             credentials,
+            credentials_of_users(config),
             Gates(self.turn.now, (timing.backoff_min, timing.backoff_max)),
             connecting(self.transports.connect, credentials.tls, credentials.header),
             role_checks_of(config),

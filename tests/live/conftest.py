@@ -110,6 +110,7 @@ _SLOW = (
     "test_replicas",
     "test_secrets",
     "test_sentinel",
+    "test_server_users",
     "test_shared_dedicated",
     "test_stalls",
     "test_stranger_sentinels",

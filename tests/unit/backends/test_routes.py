@@ -40,8 +40,10 @@ class FakePool:
         self._states = states
         self._made: dict[Place, FakeBackend] = {}
 
-    def connection(self, shard: Shard, node: Node, protocol: int, db: int, index: int, owner: int = 0) -> FakeBackend:
-        place = Place(shard.name, node, node == shard.primary, protocol, db, index, owner)
+    def connection(
+        self, shard: Shard, node: Node, protocol: int, db: int, index: int, owner: int = 0, user: str = ""
+    ) -> FakeBackend:
+        place = Place(shard.name, node, node == shard.primary, protocol, db, index, owner, user)
         return self._made.setdefault(place, FakeBackend(place, self._states.get(node.host, "ready")))
 
 
@@ -199,3 +201,20 @@ def test_the_same_connections_to_primaries() -> None:
     for number in range(MANY):
         found.routes(2, 0, "replica", number)
     assert elsewhere(found, "replica", A) in "BC"
+
+
+def test_users_of_the_servers_have_connections_of_their_own() -> None:
+    found = book()
+    usual, other = found.routes(2, 0, "replica", 0), found.routes(2, 0, "replica", 0, user="other")
+    assert not {*usual.needs()} & {*other.needs()}
+    for routes in (
+        other,
+        found.at_primaries(other),
+        found.long(other),
+        found.large(2, 0, "other"),
+        found.own(7, "other"),
+    ):
+        assert {backend.place.user for backend in routes.needs()} == {"other"}
+        assert routes.nowhere().user == "other"
+    for backend in other.needs():
+        assert found.elsewhere(backend).place.user == "other"

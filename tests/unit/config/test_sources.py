@@ -316,6 +316,22 @@ def test_unknown_keys(tmp_path: Path) -> None:
             "has no password: set one of password, password_env, password_file, password_sha256, or nopass = true",
         ),
         (
+            '[[users]]\nname = "app"\nnopass = true\nbackend_user = "at"',
+            "users[0].backend_user",
+            "has no password: set one of backend_password, backend_password_env, backend_password_file",
+        ),
+        (
+            '[[users]]\nname = "app"\nnopass = true\nbackend_password = "x"',
+            "users[0].backend_password",
+            "is set without backend_user: name the user of the servers",
+        ),
+        (
+            '[[users]]\nname = "a"\nnopass = true\nbackend_user = "at"\nbackend_password = "x"\n'
+            '[[users]]\nname = "b"\nnopass = true\nbackend_user = "at"\nbackend_password = "y"',
+            "users[1].backend_user",
+            '"at" has another password in users[0]: give it one',
+        ),
+        (
             '[[users]]\nname = "app"\nnopass = true\npassword = "x"',
             "users[0].nopass",
             "is set beside a password: keep one of them",
