@@ -25,9 +25,9 @@ from proxy.planning.scatter import Scatter
 from proxy.resp import encode
 from proxy.resp.limits import UNAUTHENTICATED
 from proxy.resp.requests import RequestFramer
-from proxy.session.listener import Listener
+from proxy.session.listener import Listener, UserRoute
 from proxy.session.own_command import OwnCommand
-from proxy.session.session import DEFAULT_USER, ClientMode, ReplyMode, Session, UserRoute
+from proxy.session.session import DEFAULT_USER, ClientMode, ReplyMode, Session
 from proxy.transport.flow_control import Flow, Stop
 
 _EVERY_SHARD = 2**64 - 1

@@ -1,4 +1,5 @@
-"""What holds for the clients of one listening address: who may log in, and how the proxy presents itself to them.
+"""What holds for the clients of one listening address: who may log in, and how the proxy presents itself to them. And
+how the commands of one user reach the servers.
 
 No I/O. Each client and its session refer to the listener that the client connected to.
 """
@@ -6,9 +7,23 @@ No I/O. Each client and its session refer to the listener that the client connec
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from proxy.session.acl_users import DEFAULT, Users
 from proxy.session.virtual_cluster import Presented
+
+
+@dataclass(frozen=True, slots=True)
+class UserRoute:
+    """How the commands of a user reach the servers."""
+
+    read_from: str = ""
+    """The servers that answer reads; empty: as the client's listener says."""
+    server_user: str = ""
+    """The user of the servers; empty: the proxy's own."""
+
+
+USUAL = UserRoute()
 
 
 class Listener:

@@ -19,7 +19,7 @@ from proxy.session.acl_log import Denials
 from proxy.session.acl_rules import AclUser
 from proxy.session.acl_text import name_text
 from proxy.session.acl_users import DEFAULT, Users, UsersFile
-from proxy.session.listener import Listener
+from proxy.session.listener import USUAL, Listener, UserRoute
 from proxy.session.login_delays import LoginDelays
 from proxy.session.script_cache import Scripts
 from proxy.session.tracking_options import Tracking
@@ -115,19 +115,6 @@ class Directory(Protocol):
 
     def rules_changed(self, session: "Session") -> None:
         """Take note that the rules of a client's user have changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class UserRoute:
-    """How the commands of a user reach the servers."""
-
-    read_from: str = ""
-    """The servers that answer reads; empty: as the client's listener says."""
-    server_user: str = ""
-    """The user of the servers; empty: the proxy's own."""
-
-
-_USUAL = UserRoute()
 
 
 @dataclass(slots=True)
@@ -266,7 +253,7 @@ class Session:
     @property
     def route(self) -> UserRoute:
         """How the client's commands reach the servers, by its user."""
-        return self.world.routes.get(self.user, _USUAL)
+        return self.world.routes.get(self.user, USUAL)
 
     def refusal(self, fact: Fact, args: Sequence[bytes]) -> str | None:
         """Return the error if this client may not call ``fact`` now, whatever its user's rules say; else None."""
@@ -276,8 +263,8 @@ class Session:
             refusal, why = errors.no_permission(fact.name), "admin"
         else:
             return None
-        if self.world.denials.audit is not None:
-            self.world.denials.audit.denied(self, fact, args, why)
+        if (audit := self.world.denials.audit) is not None:
+            audit.denied(self, fact, args, why)
         return refusal
 
     def enter(self) -> None:
@@ -299,14 +286,12 @@ class Session:
         late = world.delays.due(self, name) > 0
         accepted = not late and world.users.authenticate(name, password) is True
         if not accepted or known is None or not self.listener.admits(name):
-            if late:
-                why = "not delayed"
-            elif known is None:
-                why = "unknown user"
-            elif not known.user.enabled:
-                why = "disabled user"
-            else:
+            if late or known is None:
+                why = "not delayed" if late else "unknown user"
+            elif known.user.enabled:
                 why = "user of other listeners" if accepted else "wrong password"
+            else:
+                why = "disabled user"
             world.denials.login(self, command, name, why)
             if not late:
                 world.delays.failed(self, name)
@@ -318,8 +303,8 @@ class Session:
         it may have."""
         changes = known.user.name != self.user or not self.authenticated
         if changes and (refusal := self.world.enter_user(self.id, known.user.name)):
-            if self.world.denials.audit is not None:
-                self.world.denials.audit.login_failed(self, command, known.user.name, "too many clients")
+            if (audit := self.world.denials.audit) is not None:
+                audit.login_failed(self, command, known.user.name, "too many clients")
             return refusal
         self.full = ""
         self.user = known.user.name

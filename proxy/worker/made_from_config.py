@@ -13,8 +13,7 @@ from proxy.config import Config
 from proxy.discovery.learn import FEWER_ARGUMENTS
 from proxy.metrics import Counters
 from proxy.resp.limits import RequestLimits
-from proxy.session.listener import Listener
-from proxy.session.session import UserRoute
+from proxy.session.listener import Listener, UserRoute
 from proxy.session.virtual_cluster import Presented
 from proxy.sharding.topology import Topology
 from proxy.transport.flow_control import ClientLimits
