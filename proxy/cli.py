@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -171,7 +172,7 @@ def _serve(options: argparse.Namespace) -> int:
     from proxy.worker.server import run
 
     gc.enable()
-    return run(config, str(options.config.absolute()) if options.config else "")
+    return run(config, partial(_load, options), str(options.config.absolute()) if options.config else "")
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -121,6 +121,11 @@ def wrong_arity(name: str) -> str:
     return f"ERR wrong number of arguments for '{name}' command"
 
 
+def not_reloaded(problems: str) -> str:
+    """The error of SLOTGATE RELOAD when the configuration is not right."""
+    return f"ERR the configuration is not reloaded, nothing is changed: {' '.join(problems.split())}"
+
+
 def no_permission(name: str) -> str:
     """The error for a command that the user may not call, as Redis 7.0 words it."""
     return f"NOPERM this user has no permissions to run the '{name}' command"

@@ -150,6 +150,12 @@ LOOP_LONG = Metric(
     "Turns of a worker's loop over 100 ms: by its own work, or because the process did not run (stall).",
     ("cause",),
 )
+RELOADED_WELL = Metric(
+    "slotgate_config_last_reload_successful", "gauge", "1 if the last reload of the configuration was successful."
+)
+RELOADED_WHEN = Metric(
+    "slotgate_config_last_reload_timestamp_seconds", "gauge", "When the configuration in use was read."
+)
 SHARDS = Metric("slotgate_shards", "gauge", "Shards in the topology.")
 BUILD = Metric("slotgate_build", "info", "Version and engine.", ("version", "engine"))
 

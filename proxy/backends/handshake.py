@@ -37,9 +37,10 @@ _SELF2: Step = ("HELLO", 2)
 """HELLO, which any user may call and whose reply has the role; with RESP3 it is sent anyhow."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Credentials:
-    """The proxy's user, password and TLS settings for servers of one kind.
+    """The proxy's user, password and TLS settings for servers of one kind. All connections share them, so that a new
+    password holds for each connection that is made later.
 
     Without a password the proxy does not authenticate; without ``tls`` the connection is not encrypted. ``header`` is
     sent ahead of everything (the PROXY protocol).
@@ -49,6 +50,10 @@ class Credentials:
     password: str = field(default="", repr=False)
     tls: Tls | None = None
     header: bytes = b""
+
+    def renew(self, other: "Credentials") -> None:
+        """Adopt the user and password of ``other``."""
+        self.username, self.password = other.username, other.password
 
     def arguments(self) -> list[str]:
         """The arguments of AUTH; empty without a password."""

@@ -1,7 +1,7 @@
 """The place of a connection to a server, the settings that all connections of a worker share, and the events that they
 report."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -182,7 +182,7 @@ class BackendSettings(Generic[Connection]):
     slices: Slices
     timing: Timing
     credentials: Credentials
-    others: Mapping[str, Credentials]
+    others: dict[str, Credentials]
     """The credentials of the servers' users other than the proxy's own, by name."""
     gates: Gates
     connect: Callable[..., Awaitable[None]]

@@ -178,7 +178,7 @@ class Clients:
         """Apply the changed rules of a client's user to the client."""
         client = self._clients.get(session.id)
         if client is not None:
-            client.adopt_session()
+            client.changed(False)
 
     def count_blocked(self, change: int) -> None:
         """Count a client that begins (``change`` is 1) or ends (-1) to wait in a blocking command."""

@@ -12,7 +12,7 @@ so that a new connection does not begin with a full bucket.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from proxy import errors
@@ -22,6 +22,7 @@ from proxy.client.client import Client
 from proxy.client.quota import Quota
 from proxy.config.client_limits import ConnectionLimits
 from proxy.config.users import User
+from proxy.engine.jobs import MORE, Job
 from proxy.metrics import Counters
 
 _KNOWN_MOST = 10_000
@@ -67,15 +68,9 @@ class UserLimits:
     ) -> None:
         self.now = now
         self._loop = asyncio.get_running_loop()
-        self._limits = limits
         self._get = get
         self._counters = counters
-        self._common = UserBounds.of(limits, None)
-        self._bounds: Mapping[str, UserBounds] = {user.name: UserBounds.of(limits, user) for user in users}
-        self._address_rates = (limits.max_command_rate_per_address, limits.max_byte_rate_per_address, 0)
-        bounds = (self._common, *self._bounds.values())
-        self.limited = any(self._address_rates) or any(one.clients or any(one.rates) for one in bounds)
-        """Whether any user or address has a limit."""
+        self._use(limits, users)
         self._counts: dict[str, int] = {}
         """How many clients each user has, of those whose number is bounded."""
         self._users: dict[int, str] = {}
@@ -86,6 +81,30 @@ class UserLimits:
         """The allowances of users and addresses with clients."""
         self._left: OrderedDict[tuple[str, str], Allowance] = OrderedDict()
         """Those of users and addresses without clients, of which something may have been taken; the latest are last."""
+
+    def _use(self, limits: ConnectionLimits, users: tuple[User, ...]) -> None:
+        self._limits = limits
+        self._common = UserBounds.of(limits, None)
+        self._bounds: Mapping[str, UserBounds] = {user.name: UserBounds.of(limits, user) for user in users}
+        self._address_rates = (limits.max_command_rate_per_address, limits.max_byte_rate_per_address, 0)
+        bounds = (self._common, *self._bounds.values())
+        self.limited = any(self._address_rates) or any(one.clients or any(one.rates) for one in bounds)
+        """Whether any user or address has a limit."""
+
+    def renew(self, limits: ConnectionLimits, users: tuple[User, ...], clients: Iterable[Client]) -> Job[None]:
+        """Use other limits, also for the ``clients`` that are connected. Clients that are too many now stay."""
+        self._use(limits, users)
+        self._allowances, self._left = {}, OrderedDict()
+        for client in clients:
+            if not client.gone:
+                session = client.known_session()
+                user = session.user if session.authenticated else ""
+                stranger = client.number in self.new_strangers
+                self.leave(client)
+                if stranger:
+                    self.new_strangers.add(client.number)
+                self._enter(client, user)
+            yield MORE
 
     def __repr__(self) -> str:
         return f"UserLimits({len(self._users)} clients, {len(self._allowances)} allowances)"
@@ -116,7 +135,6 @@ class UserLimits:
         client = self._get(number)
         if client is None or not (self.limited or client.flow.quota is not None or not user):
             return ""
-        bounds = self._bounds.get(user, self._common)
         if refusal := self.full(number, user):
             self._counters.refuse("max_clients_per_user")
             return refusal
@@ -125,11 +143,15 @@ class UserLimits:
         self.leave(client)
         if not user and not stranger:
             self.new_strangers.add(number)
+        self._enter(client, user)
+        return ""
+
+    def _enter(self, client: Client, user: str) -> None:
+        bounds = self._bounds.get(user, self._common)
         if user and bounds.clients:
-            self._users[number] = user
+            self._users[client.number] = user
             self._counts[user] = self._counts.get(user, 0) + 1
         self._give_quota(client, user, bounds)
-        return ""
 
     def full(self, number: int, user: str) -> str:
         """Return the error if client ``number`` can not be one of ``user``, who has as many as it may have."""
@@ -153,7 +175,7 @@ class UserLimits:
             client.flow.quota = None
             self._forget_full()
             for one in quota.allowances:
-                if not one.clients:
+                if not one.clients and self._allowances.get((one.kind, one.name)) is one:
                     del self._allowances[one.kind, one.name]
                     # One that seems to be full is kept as well: the size of the requests that are carried out now is
                     # taken later.

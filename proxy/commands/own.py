@@ -7,7 +7,7 @@ from proxy.commands.facts import Fact
 _FLAGS = frozenset({"admin", "noscript", "loading", "stale"})
 _CATEGORIES = frozenset({"admin", "slow", "dangerous"})
 
-_ARITIES = {"nodes": 2, "where": -3, "send": -4, "clients": 2, "config": -2, "scripts": -2, "help": 2}
+_ARITIES = {"nodes": 2, "where": -3, "send": -4, "clients": 2, "config": -2, "reload": -2, "scripts": -2, "help": 2}
 
 
 def _fact(name: str, arity: int) -> Fact:

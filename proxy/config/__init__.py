@@ -22,6 +22,7 @@
     environment      the names of the ``SLOTGATE_`` variables
     variables        their reader, made of pydantic-settings
     sources          ``load``, which combines the file, the environment and the flags
+    reload           what differs when it is read again, and from when on it holds
     settings         the configuration in use as names and values, without secrets
 """
 

@@ -245,6 +245,7 @@ class Config(Section):
         (), "Nobody: whoever is trusted may claim any address for its clients. Not even loopback is, unless named."
     )
     workers: Workers = _default(1, "One process serves as much load as one Redis server.")
+    watch_config: bool = _default(False, "A change takes effect when an operator says so, and not while it is written.")
     drain_timeout: Duration = _default(
         "20s", "Longer than the request timeout, under the 30 s that Kubernetes allows.", ge=0, le=_DAY
     )

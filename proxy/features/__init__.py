@@ -26,6 +26,7 @@ Each feature has a narrow interface: it uses its client and the servers, and nev
     unshared           requests that a server may answer with more than one frame
     scan               pages of SCAN whose cursor does not fit into a client's cursor
     slotgate           SLOTGATE, for administrators
+    reload           SLOTGATE RELOAD: the configuration is read again
     script_watch     SLOTGATE SCRIPTS: what scripts use beyond their declared keys
     script_kill        SCRIPT KILL, FUNCTION KILL and FUNCTION STATS
     unseen_scripts   calls of scripts that the proxy does not know and that declare no key

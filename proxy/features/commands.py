@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from proxy import errors
 from proxy.commands.facts import Fact
-from proxy.features import monitor, publish, script_kill, script_watch, slotgate, tracking, transactions, wait
+from proxy.features import monitor, publish, reload, script_kill, script_watch, slotgate, tracking, transactions, wait
 from proxy.features.own_dispatch import FeatureCommand
 from proxy.features.request import Request
 from proxy.features.state import Modes
@@ -36,6 +36,7 @@ OWN_COMMANDS: Mapping[str, OwnRow] = {
     "slotgate|config": FeatureCommand(slotgate.say(slotgate.config)),
     "slotgate|help": FeatureCommand(slotgate.say(slotgate.say_help)),
     "slotgate|nodes": FeatureCommand(slotgate.say(slotgate.nodes)),
+    "slotgate|reload": FeatureCommand(reload.reload),
     "slotgate|scripts": FeatureCommand(script_watch.scripts),
     "slotgate|send": FeatureCommand(slotgate.send),
     "slotgate|where": FeatureCommand(slotgate.say_where),

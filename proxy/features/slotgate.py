@@ -28,6 +28,8 @@ HELP = (
     "    Return the configuration in use, without its secrets.",
     "NODES",
     "    Return every server: its shard, role, slots, state, requests in flight, and how far a replica is behind.",
+    "RELOAD [DRYRUN]",
+    "    Read the configuration again, and return the keys that have changed and from when on they hold.",
     "SCRIPTS [<seconds>]",
     "    Watch the primaries by MONITOR (1 second, at most 60), and return what scripts use beyond their keys.",
     "SEND <node> <command> [<arg> ...]",

@@ -4,7 +4,7 @@ Source: https://redis.io/docs/latest/commands/acl/ and the replies of Redis 7. A
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from proxy import errors
 from proxy.commands.table import UnknownSubcommand
@@ -190,11 +190,16 @@ def _told_load(session: Session, args: Args) -> Args:
 def _load_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:
     if len(args) < 3:
         return "ERR The ACL file was changed while it was loaded"
+    yield from replace_users(world, parse_file(args[2], "", world.users.commands), caller)
+    return None
+
+
+def replace_users(world: World, users: Iterable[AclUser], caller: int = 0) -> Job[None]:
+    """Replace all users, and apply the new rules to the clients. ``caller``: the client that has asked for it."""
     before = {user.name: user for user in world.users}
-    world.users.replace_all(parse_file(args[2], "", world.users.commands))
+    world.users.replace_all(users)
     after = {user.name: user for user in world.users}
     yield from _apply(world, {name: user for name, user in before.items() if after.get(name) != user}, caller)
-    return None
 
 
 def save(session: Session, args: Sequence[bytes]) -> bytes:

@@ -158,6 +158,11 @@ class Denials:
         audit log."""
         self._login(session, "tls-cert", b"", command, username, "no user of the certificate")
 
+    def turned_away(self, session: DeniedClient, command: bytes, username: str) -> None:
+        """Record a client that has logged in rightly as a user who has as many clients as it may have."""
+        if self.audit is not None:
+            self.audit.login_failed(session, command, username, "too many clients")
+
     def _login(
         self, session: DeniedClient, reason: str, object_: bytes, command: bytes, username: str, why: str
     ) -> None:

@@ -3,7 +3,7 @@
 Sources: https://redis.io/docs/latest/commands/ (SELECT, RESET, QUIT, PING, ECHO), and the replies of Redis 7.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -150,6 +150,8 @@ class World:
     """Returns the error with which ``enter_user`` would refuse the client, and changes nothing."""
     users_file: UsersFile | None = None
     """The aclfile, if there is one."""
+    reload: Callable[[bool], Awaitable[list[str]]] | None = None
+    """Reads the configuration again, and returns what has changed; True: changes nothing. Raises SlotgateError."""
     routes: Mapping[str, UserRoute] = field(default_factory=dict)
     """The users whose commands reach the servers in another way than all others'."""
 
@@ -281,8 +283,7 @@ class Session:
         name = name_text(user)
         world = self.world
         known = world.users.get(name)
-        # In a transaction no command can wait, so that a password that has to is not even checked. Nothing is learned
-        # about it, and so it is no failure that delays further logins.
+        # A command in a transaction can not wait: a password that has to is not checked, and delays no further logins.
         late = world.delays.due(self, name) > 0
         accepted = not late and world.users.authenticate(name, password) is True
         if not accepted or known is None or not self.listener.admits(name):
@@ -303,8 +304,7 @@ class Session:
         it may have."""
         changes = known.user.name != self.user or not self.authenticated
         if changes and (refusal := self.world.enter_user(self.id, known.user.name)):
-            if (audit := self.world.denials.audit) is not None:
-                audit.login_failed(self, command, known.user.name, "too many clients")
+            self.world.denials.turned_away(self, command, known.user.name)
             return refusal
         self.full = ""
         self.user = known.user.name

@@ -20,6 +20,7 @@
     admin_http        the HTTP connections of the admin port, and their limits
     report            the state of a worker, and the state of all workers together
     metric_snapshot   the values of the metrics as plain data
+    reloading         reads the configuration again
     logs              structured logs
     loop_lag          measures how late the event loop is, and finds the cause
     memory            settings of the C library for freed memory

@@ -21,6 +21,7 @@ from proxy.discovery.learn import (
     cluster_nodes,
 )
 from proxy.errors import SlotgateError
+from proxy.session.acl_users import Users
 from proxy.session.virtual_cluster import Address, Presented
 from proxy.sharding.topology import Topology, build_topology
 from proxy.transport import descriptors
@@ -36,9 +37,10 @@ from proxy.worker.learning import keep_learning
 from proxy.worker.made_from_config import credentials_of
 from proxy.worker.memory_watch import MemoryWatch
 from proxy.worker.metric_snapshot import Overview
+from proxy.worker.reloading import Load, Reloading
 from proxy.worker.report import take, together
 from proxy.worker.service import Service
-from proxy.worker.supervisor import log_hung_up, log_serving, supervise
+from proxy.worker.supervisor import HUNG_UP, HUNG_UP_AUDIT, log_serving, supervise
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +58,9 @@ _MOST_OF_ANSWER = 64
 """The largest number of bytes to read from an advertised proxy. Only whether it answers matters."""
 
 
-def run(config: Config, config_file: str = "") -> int:
-    """Serve until SIGTERM or SIGINT, then drain, and return the exit code. ``config_file``: the origin of ``config``.
+def run(config: Config, load: Load, config_file: str = "") -> int:
+    """Serve until SIGTERM or SIGINT, then drain, and return the exit code. ``config_file``: the origin of ``config``;
+    ``load`` reads it again.
 
     Raises ``SlotgateError`` if an address can not be listened on, far too few files can be opened, or static shards are
     nodes of a Redis Cluster.
@@ -75,10 +78,10 @@ def run(config: Config, config_file: str = "") -> int:
     if config.topology.kind == "static":
         uvloop.run(_refuse_clusters(config, topology))
     if config.worker_count > 1:
-        uvloop.run(supervise(config, identity))
+        uvloop.run(supervise(config, load, identity))
     else:
         settle()
-        uvloop.run(serve(config, identity))
+        uvloop.run(serve(config, load, identity))
     return 0
 
 
@@ -97,7 +100,7 @@ def settle() -> None:
     gc.set_threshold(*_COLLECT_AFTER)
 
 
-async def serve(config: Config, identity: Identity) -> None:
+async def serve(config: Config, load: Load, identity: Identity) -> None:
     """Serve ``config`` in the running loop, as the only worker, until a signal asks for the end."""
     loop = asyncio.get_running_loop()
     service = Service(
@@ -108,16 +111,26 @@ async def serve(config: Config, identity: Identity) -> None:
         identity=identity,
     )
 
+    def configure(changed: Config, users: Users) -> None:
+        logs.configure(changed.log.level, changed.log.format)
+        service.reconfigure(changed, users)
+
+    reloading = Reloading(config, load, configure, identity.config_file)
+    service.world.reload = reloading.said
+
     async def look() -> Overview:
-        return together([take(service)])
+        overview = together([take(service)])
+        reloading.count(overview.tally)
+        return overview
 
     admin = AdminPort(config, look)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, _hung_up, service)
+    loop.add_signal_handler(signal.SIGHUP, _hung_up, service, reloading)
     async with at_work(service):
-        listeners = listen([each.address for each in config.listening], idle=config.limits.tcp_keepalive_seconds)
+        addresses = [each.address for each in config.listening]
+        listeners = listen(addresses, idle=config.limits.tcp_keepalive_seconds, given=inherited())
         try:
             headers = await accept(service, listeners.of(0))
             async with admin.listening():
@@ -130,12 +143,14 @@ async def serve(config: Config, identity: Identity) -> None:
     log.info("stopped")
 
 
-def _hung_up(service: Service) -> None:
-    """Act on SIGHUP: nothing but the audit log is opened again."""
-    log_hung_up(service.config)
+def _hung_up(service: Service, reloading: Reloading) -> None:
+    """Act on SIGHUP: the configuration is read again, and the audit log is opened again."""
+    log.info(HUNG_UP)
     audit = service.world.denials.audit
     if audit is not None:
+        log.info(HUNG_UP_AUDIT)
         audit.reopen()
+    reloading.start()
 
 
 @contextlib.asynccontextmanager

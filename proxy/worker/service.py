@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +20,7 @@ from proxy.client.user_limits import UserLimits
 from proxy.commands.table import CommandTable
 from proxy.config import Config
 from proxy.discovery.discovery import Discovery
+from proxy.engine.jobs import MORE, Job
 from proxy.features.host import Siblings
 from proxy.features.pause import Pausing
 from proxy.features.slow_scripts import SlowScripts
@@ -31,7 +32,9 @@ from proxy.planning.planner import Planner
 from proxy.planning.query_limit import DEFAULT, QueryLimit
 from proxy.planning.undeclared_keys import UndeclaredKeys
 from proxy.pubsub.hub import Hub
+from proxy.session.acl_commands import replace_users
 from proxy.session.acl_log import Denials
+from proxy.session.acl_rules import AclUser
 from proxy.session.client_line import line
 from proxy.session.login_delays import LoginDelays
 from proxy.session.script_cache import Scripts
@@ -224,6 +227,26 @@ class Service:
         await self.hub.close()
         await self.upstream.close()
         self.turn.clock.close()
+
+    def reconfigure(self, config: Config, users: Iterable[AclUser]) -> None:
+        """Use another configuration from now on, as far as that needs no restart (``proxy.config.reload``)."""
+        self.config = config
+        own, others = self.upstream.settings.credentials, self.upstream.settings.others
+        own.renew(credentials_of(config))
+        others.clear()
+        others.update(credentials_of_users(config))
+        self.slices.wait(self._reconfiguring(config, list(users)))
+
+    def _reconfiguring(self, config: Config, users: list[AclUser]) -> Job[None]:
+        before, self.world.routes = self.world.routes, routes_of_users(config)
+        after = self.world.routes
+        yield from replace_users(self.world, users)
+        yield from self.clients.user_limits.renew(config.limits, config.users, list(self.clients))
+        for client in list(self.clients):
+            user = client.known_session().user
+            if before.get(user) != after.get(user):
+                client.changed(False)
+            yield MORE
 
     # ---- facts that the servers have reported
 

@@ -35,20 +35,24 @@ from proxy.client.shared_counts import SharedCounts, shared_file
 from proxy.compiled import engine
 from proxy.config import Config
 from proxy.config.client_limits import PROTECTED
+from proxy.errors import SlotgateError
+from proxy.session.acl_users import Users
 from proxy.session.cross_worker import Part, Pause, pause_asked
 from proxy.transport.listeners import Listeners, listen
+from proxy.worker import logs
 from proxy.worker.admin_port import AdminPort
 from proxy.worker.child import start
 from proxy.worker.configured_users import users_of
 from proxy.worker.control_channel import Channel, ChannelError
 from proxy.worker.identity import Identity
 from proxy.worker.metric_snapshot import Overview, Tally
+from proxy.worker.reloading import Load, Reloading
 from proxy.worker.report import Report, together
 
 log = logging.getLogger(__name__)
 
-_NO_RELOAD = "SIGHUP ignored: this version reloads nothing, restart instead"
-_REOPENED = "SIGHUP: the audit log is opened again, nothing else is reloaded"
+HUNG_UP = "SIGHUP: the configuration is read again"
+HUNG_UP_AUDIT = "SIGHUP: the audit log is opened again"
 
 _YOUNG = 5.0
 """In seconds. If a worker ends earlier, its successor starts later, because it may end early too."""
@@ -58,14 +62,14 @@ _GRACE = 2.0
 _WORKER = "proxy.worker.worker"
 
 
-async def supervise(config: Config, identity: Identity) -> None:
+async def supervise(config: Config, load: Load, identity: Identity) -> None:
     """Serve ``config`` with its workers until a signal asks for the end. Raises SlotgateError if it can not listen."""
     loop = asyncio.get_running_loop()
     listeners = listen(
         [each.address for each in config.listening], config.worker_count, config.limits.tcp_keepalive_seconds
     )
     try:
-        supervisor = Supervisor(config, listeners, identity)
+        supervisor = Supervisor(config, load, listeners, identity)
         admin = AdminPort(config, supervisor.look, supervisor.stuck)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stopping.set)
@@ -83,14 +87,6 @@ async def supervise(config: Config, identity: Identity) -> None:
     finally:
         listeners.close()
     log.info("stopped")
-
-
-def log_hung_up(config: Config) -> None:
-    """Log what is done at SIGHUP: nothing but the audit log is opened again, if there is one."""
-    if config.audit.path is None:
-        log.warning(_NO_RELOAD)
-    else:
-        log.info(_REOPENED)
 
 
 def log_serving(config: Config, listeners: Listeners) -> None:
@@ -132,12 +128,13 @@ class ChangedUsers:
     Each change holds the complete user (``proxy.session.acl_commands``), so the last change of each user is enough.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, users: Users | None = None) -> None:
         self._changes: dict[str, tuple[str, int, Sequence[str]]] = {}
         """The changes by the user's name. A change of all users comes first, under an empty name."""
         if config.aclfile is not None:
             # The users are read once, because the file may have changed when a worker starts again.
-            self._changes[""] = "acl|load", 0, ("ACL", "LOAD", users_of(config).file().decode("latin-1"))
+            users = users or users_of(config)
+            self._changes[""] = "acl|load", 0, ("ACL", "LOAD", users.file().decode("latin-1"))
 
     def __repr__(self) -> str:
         return f"<ChangedUsers: {len(self._changes)}>"
@@ -161,8 +158,9 @@ class ChangedUsers:
 class Supervisor:
     """All workers: starts them, asks them, sends them messages, and starts them again when they end."""
 
-    def __init__(self, config: Config, listeners: Listeners, identity: Identity) -> None:
+    def __init__(self, config: Config, load: Load, listeners: Listeners, identity: Identity) -> None:
         self._config = config
+        self._reloading = Reloading(config, load, self._configure, identity.config_file)
         self._identity = identity
         self._listeners = listeners
         self._workers = config.worker_count
@@ -191,10 +189,29 @@ class Supervisor:
         return tasks
 
     def hung_up(self) -> None:
-        """Act on SIGHUP: the workers open nothing but the audit log again."""
-        log_hung_up(self._config)
+        """Act on SIGHUP: the configuration is read again, and the workers open the audit log again."""
+        log.info(HUNG_UP)
+        if self._config.audit.path is not None:
+            log.info(HUNG_UP_AUDIT)
+            for member in self._members.values():
+                member.channel.tell("reopen")
+        self._reloading.start()
+
+    async def _reload(self, dry: bool) -> list[str] | str:
+        """Reload for a client, and return what has changed or the error."""
+        try:
+            return await self._reloading.said(dry)
+        except SlotgateError as error:
+            return str(error)
+
+    def _configure(self, config: Config, users: Users) -> None:
+        """Have all workers use another configuration, also those that start later."""
+        self._config = config
+        self._users = ChangedUsers(config, users)
+        logs.configure(config.log.level, config.log.format)
+        body = b64encode(pickle.dumps((config, list(users)))).decode()
         for member in self._members.values():
-            member.channel.tell("reopen")
+            member.channel.tell("configure", body)
 
     async def stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Tell all workers to drain, and kill those that do not end."""
@@ -262,6 +279,7 @@ class Supervisor:
                 "up": lambda body: self._up(member, body),
                 "report": lambda body: self._reported(member, body),
                 "wide": lambda body: self._wide(member, body),
+                "reload": self._reload,
             },
         )
         self._members[index] = member
@@ -344,6 +362,7 @@ class Supervisor:
         overview = together(list(reports.values()))
         overview.tally.include(self._lost)
         overview.tally.add(metrics.RESTARTS, self._restarts)
+        self._reloading.count(overview.tally)
         reasons = [f"worker {index} is not running" for index in range(self._workers) if index not in reports]
         reasons += [f"worker {member.index} does not answer" for member in asked if member not in answers]
         unready = "; ".join(reasons + [overview.unready] * bool(overview.unready))

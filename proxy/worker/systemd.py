@@ -4,6 +4,7 @@ sockets that systemd has opened.
 Sources: sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fds(3). Without systemd nothing is done.
 """
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -39,9 +40,11 @@ class ServiceManager:
         """Tell that the process is about to end."""
         self._tell(f"STOPPING=1\nSTATUS={status}")
 
-    def alive(self) -> None:
-        """Tell that the process works."""
-        self._tell("WATCHDOG=1")
+    async def keep_alive(self) -> None:
+        """Tell again and again that the process works, if the service manager wants to hear that."""
+        while self.watchdog:
+            self._tell("WATCHDOG=1")
+            await asyncio.sleep(self.watchdog / 3)
 
     def _tell(self, words: str) -> None:
         if not self._address:

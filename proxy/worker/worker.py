@@ -12,6 +12,9 @@ The process inherits its end of the control channel only, and asks the superviso
                 ◀──── "report": the worker reports now; "alive": the answer shows that its loop runs
       "wide"    ─────────────────────────────▶  "part" ──▶ the other workers
                 ◀──── their parts
+      "reload"  ─────────────────────────────▶  reads the configuration again
+                ◀──── what has changed, or the error
+                ◀──── "configure": another configuration; "reopen": the audit log is opened again
                 ◀──── "drain", or the end of the channel: the worker answers the requests in flight, and ends
 
 The supervisor handles the signals. Ctrl-C and a hang-up, which reach the whole group, are ignored here. SIGTERM
@@ -30,13 +33,14 @@ from collections.abc import Callable, Sequence
 import uvloop
 
 from proxy.client.shared_counts import SharedCounts
+from proxy.errors import SlotgateError
 from proxy.session.commands import PARTS
 from proxy.session.cross_worker import Args, Part
 from proxy.sharding.topology import build_topology
 from proxy.transport import descriptors
 from proxy.transport.transports import best_transports
 from proxy.worker import logs
-from proxy.worker.control_channel import TIMEOUT, Channel, ChannelError
+from proxy.worker.control_channel import TIMEOUT, Channel, ChannelError, Handler
 from proxy.worker.identity import Identity
 from proxy.worker.report import take
 from proxy.worker.server import accept, at_work, drain, settle
@@ -86,11 +90,12 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._service: Service
         self._channel: Channel
-        self.handlers = {
+        self.handlers: dict[str, Handler] = {
             "drain": self._drain,
             "report": self._report,
             "part": self._part,
             "reopen": self._reopen,
+            "configure": self._configure,
             "alive": lambda _: True,
         }
 
@@ -111,6 +116,7 @@ class Worker:
             identity=Identity(**start["identity"]),
         )
         service.siblings = self
+        service.world.reload = self._reload
         async with at_work(service):
             await channel.ask("up", take(service).plain(), timeout=_PATIENCE)
             headers = await accept(
@@ -129,6 +135,22 @@ class Worker:
         audit = self._service.world.denials.audit
         if audit is not None:
             audit.reopen()
+
+    async def _reload(self, dry: bool) -> list[str]:
+        """Have the supervisor read the configuration again. Raises SlotgateError."""
+        try:
+            answer = await self._channel.ask("reload", dry, timeout=_PATIENCE)
+        except (ChannelError, TimeoutError) as error:
+            raise SlotgateError(str(error) or "the supervisor does not answer") from None
+        if isinstance(answer, str):
+            raise SlotgateError(answer)
+        return list(answer)
+
+    def _configure(self, body: str) -> None:
+        """Use another configuration, which the supervisor has read again."""
+        config, users = pickle.loads(b64decode(body))
+        logs.configure(config.log.level, config.log.format, self._service.shared_counts.index)
+        self._service.reconfigure(config, users)
 
     def ask(self, name: str, args: Args, caller: int, then: Callable[[Sequence[Part]], None]) -> None:
         """Have the other workers carry out their parts of a command (``Siblings``)."""

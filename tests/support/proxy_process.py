@@ -26,6 +26,9 @@ processors."""
 _STOP = 15.0
 
 
+_RELOADED = "configuration (?:not )?reloaded"
+
+
 class ProxyProcess:
     """``slotgate serve`` with ``arguments`` (besides the addresses to listen at) and the TOML text ``config``.
 
@@ -56,10 +59,11 @@ class ProxyProcess:
         self._directory = directory
         self._files = files
         self._arguments = [*([] if listeners else ["--listen", self.address]), *arguments]
+        self.file = directory / f"{name}.toml"
+        """The configuration file, if there is one."""
         if config:
-            file = directory / f"{name}.toml"
-            file.write_text(config)
-            self._arguments += ["-c", str(file)]
+            self.file.write_text(config)
+            self._arguments += ["-c", str(self.file)]
         inherited = {
             key: value for key, value in os.environ.items() if not key.startswith("SLOTGATE_") or key == ENGINE
         }
@@ -139,6 +143,19 @@ class ProxyProcess:
         assert code == 0, f"{self!r} ended with {code}:\n{self.log}"
         assert "Traceback" not in self.log, self.log
         self._shows_no_secret(self.log, "the log")
+
+    def reload(self, config: str) -> None:
+        """Write another configuration to the file, have the proxy read it again, and wait until it has."""
+        Secrets.add_of_config(config, self._environment, self._directory)
+        replaced = self.file.with_suffix(".new")
+        replaced.write_text(config)
+        replaced.replace(self.file)
+        known = len(re.findall(_RELOADED, self.log))
+        self.signal(signal.SIGHUP)
+        deadline = time.monotonic() + _READY
+        while len(re.findall(_RELOADED, self.log)) == known:
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
         """Send the signal ``number``."""

@@ -43,7 +43,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """What the server was told to serve; it returns at once with 0."""
     configs: list[Config] = []
 
-    def run(config: Config, _file: str) -> int:
+    def run(config: Config, _load: object, _file: str) -> int:
         configs.append(config)
         return 0
 
@@ -309,7 +309,7 @@ def test_version(capsys: Output) -> None:
 
 
 def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, good: str) -> None:
-    def run(_config: Config, _file: str) -> int:
+    def run(_config: Config, _load: object, _file: str) -> int:
         raise KeyboardInterrupt
 
     _stand_in(monkeypatch, "proxy.worker.server", run)

@@ -1,5 +1,6 @@
 """systemd's protocol: what the service manager is told, and the sockets that it passes on."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -12,18 +13,20 @@ from proxy.worker.systemd import ServiceManager, inherited
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_what_it_is_told(tmp_path: Path, abstract: bool) -> None:
+async def test_what_it_is_told(tmp_path: Path, abstract: bool) -> None:
     path = str(tmp_path / "notify") if not abstract else f"@slotgate-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + path[1:] if abstract else path)
         manager.settimeout(5)
-        process = ServiceManager({"NOTIFY_SOCKET": path})
+        process = ServiceManager({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "60000"})
         process.ready("serves 2 shards")
         assert manager.recv(100) == b"READY=1\nSTATUS=serves 2 shards"
         process.reloading()
         assert manager.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
-        process.alive()
-        assert manager.recv(100) == b"WATCHDOG=1"
+        telling = asyncio.create_task(process.keep_alive())
+        for _ in range(3):
+            assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
+        telling.cancel()
         process.stopping("drains")
         assert manager.recv(100) == b"STOPPING=1\nSTATUS=drains"
 

@@ -1,0 +1,109 @@
+"""Reads the configuration again (SIGHUP, SLOTGATE RELOAD), and has what can change without a restart applied.
+
+A file that is not right changes nothing: its problems are logged, and the old values stay in use.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine
+
+from proxy import metrics
+from proxy.config import Config
+from proxy.config.reload import Change, changes, in_use
+from proxy.errors import ConfigError, SlotgateError
+from proxy.session.acl_users import Users
+from proxy.transport.watched_files import WatchedFiles
+from proxy.worker.audit_log import audit_rules_of
+from proxy.worker.configured_users import users_of
+from proxy.worker.metric_snapshot import Tally
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY = 2.0
+"""The seconds between two looks at a file that is watched."""
+Load = Callable[[], Config]
+"""Reads the file, the environment and the flags again. Raises ConfigError."""
+Apply = Callable[[Config, Users], None]
+"""Uses a configuration and its users from now on."""
+
+
+class Reloading:
+    """Reloads the configuration of this process and its workers. ``config`` is the one in use."""
+
+    def __init__(self, config: Config, load: Load, apply: Apply, file: str = "") -> None:
+        self.config = config
+        self._load = load
+        self._apply = apply
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._good = True
+        self._when = time.time()
+        if file and config.watch_config:
+            self._begin(self.watch(file))
+
+    def __repr__(self) -> str:
+        return f"Reloading(good={self._good})"
+
+    async def watch(self, file: str) -> None:
+        """Reload whenever the configuration's ``file`` has changed, as long as it is to be watched."""
+        watched = WatchedFiles([file])
+        while self.config.watch_config:
+            await asyncio.sleep(_LOOK_EVERY)
+            if watched.changed():
+                log.info("the configuration file has changed path=%s", file)
+                await self._try()
+
+    def start(self) -> None:
+        """Reload now. The outcome is logged."""
+        self._begin(self._try())
+
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="reload")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _try(self) -> None:
+        with contextlib.suppress(SlotgateError):
+            await self.reload()
+
+    async def said(self, dry: bool) -> list[str]:
+        """Reload as ``reload`` does, and return the changes as lines."""
+        return [f"{change.key}: {change.effect}" for change in await self.reload(dry)]
+
+    async def reload(self, dry: bool = False) -> list[Change]:
+        """Reload, and return the keys that have changed; ``dry``: apply nothing. Raises SlotgateError if the new
+        configuration is not right, and then changes nothing."""
+        try:
+            async with self._lock:
+                new, users = await asyncio.to_thread(self._read)
+        except SlotgateError as error:
+            problems = error.problems if isinstance(error, ConfigError) else [("", str(error))]
+            if not dry:
+                self._good = False
+                for key, words in problems:
+                    log.error("configuration not reloaded, nothing is changed key=%s problem=%r", key, words)
+            raise
+        found = changes(self.config, new)
+        if dry:
+            return found
+        self.config = in_use(self.config, new)
+        self._apply(self.config, users)
+        self._good, self._when = True, time.time()
+        log.info("configuration reloaded changed=%d", len(found))
+        for change in found:
+            say = log.warning if change.effect == "after a restart" else log.info
+            say("configuration changed key=%s holds=%r", change.key, change.effect)
+        return found
+
+    def _read(self) -> tuple[Config, Users]:
+        """Read the configuration and its users, in a thread. Raises ConfigError."""
+        config = self._load()
+        audit_rules_of(config)
+        return config, users_of(config)
+
+    def count(self, tally: Tally) -> None:
+        """Add what metrics show of this."""
+        tally.add(metrics.RELOADED_WELL, float(self._good))
+        tally.add(metrics.RELOADED_WHEN, self._when)
