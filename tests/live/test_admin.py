@@ -123,7 +123,7 @@ def test_openmetrics(fresh_proxy: ProxyProcess) -> None:
 def test_alive_and_what_else_there_is(proxy: ProxyProcess) -> None:
     assert proxy.http("/healthz") == (200, "alive\n")
     assert proxy.http("/healthz", method="HEAD") == (200, "")
-    assert proxy.http("/readyz")[0] == 200
+    assert proxy.http("/readyz?all")[0] == 200
     assert proxy.http("/healthz?verbose=1")[0] == 200
     assert proxy.http("/nothing")[0] == 404
     assert proxy.http("/healthz", method="DELETE")[0] == 405
@@ -140,12 +140,12 @@ def test_odd_requests_do_no_harm(proxy: ProxyProcess) -> None:
 
 
 def test_ready_only_while_every_slot_has_its_primary(site: Site, proxy: ProxyProcess) -> None:
-    assert proxy.http("/readyz") == (200, "ready: every slot has a reachable primary\n")
+    assert proxy.http("/readyz?all") == (200, "ready: every slot has a reachable primary\n")
     second = site.shards.primaries[1]
     second.kill()
     try:
-        assert eventually(lambda: proxy.http("/readyz")[0] == 503)
-        assert proxy.http("/readyz")[1] == "no reachable primary in: shard-2\n"
+        assert eventually(lambda: proxy.http("/readyz?all")[0] == 503)
+        assert proxy.http("/readyz?all")[1] == "no reachable primary in: shard-2\n"
         assert proxy.http("/healthz")[0] == 200
         found = samples(proxy)
         down = [
@@ -157,7 +157,7 @@ def test_ready_only_while_every_slot_has_its_primary(site: Site, proxy: ProxyPro
         assert list(connected.values()).count(True) == 2
     finally:
         second.start()
-    assert eventually(lambda: proxy.http("/readyz")[0] == 200)
+    assert eventually(lambda: proxy.http("/readyz?all")[0] == 200)
     assert sum(count for (name, _), count in samples(proxy).items() if name == "slotgate_backend_reconnects_total") >= 1
     with Wire(proxy.address) as client:
         assert client.ask("SET", f"{{{site.tags()[1]}}}k", 1) == b"+OK\r\n"

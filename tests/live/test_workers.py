@@ -46,7 +46,10 @@ def proxy(shards: LocalShards, serve: Serve) -> ProxyProcess:
 @pytest.fixture(scope="module")
 def standing_proxy(shards: LocalShards, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     """Two workers that several tests share."""
-    proxy = ProxyProcess(tmp_path_factory.mktemp("standing"), "--static", shards.static, "--workers", "2")
+    directory = tmp_path_factory.mktemp("standing")
+    # A worker is stopped for longer than usual in one of the tests.
+    config = "worker_patience = '60s'\n"
+    proxy = ProxyProcess(directory, "--static", shards.static, "--workers", "2", config=config)
     with proxy.serving():
         yield proxy
 
