@@ -133,6 +133,7 @@ SUBSCRIBER = Metric(
 )
 WORKERS = Metric("slotgate_workers", "gauge", "Workers that are running.")
 RESTARTS = Metric("slotgate_worker_restarts", "counter", "Workers that ended and were started again.")
+STUCK = Metric("slotgate_workers_stuck", "counter", "Workers that did not answer for worker_patience and were killed.")
 LOOP_LAG = Metric(
     "slotgate_loop_lag_seconds",
     "histogram",

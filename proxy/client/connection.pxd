@@ -30,6 +30,7 @@ cdef class ClientConnection(HoldingClient):
     cdef Clients _clients
     cdef object _transport
     cdef bint _ending
+    cdef bint _leaving
     cdef bint _more
 
     @cython.locals(now=double, size=Py_ssize_t)

@@ -25,6 +25,7 @@ from proxy.resp import encode
 from proxy.resp.requests import ProtocolError
 from proxy.session.client_line import shown_address
 from proxy.transport.flow_control import Flow, Stop
+from proxy.transport.sockets import is_readable
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class ClientConnection(HoldingClient):
         "_clients",
         "_counters",
         "_ending",
+        "_leaving",
         "_more",
         "_transport",
         "_turn",
@@ -68,6 +70,7 @@ class ClientConnection(HoldingClient):
         # of the connection
         self._transport: asyncio.Transport | None = None
         self._ending = False
+        self._leaving = False
         # of its requests
         self.hold_nothing()
         self._more = False
@@ -137,7 +140,7 @@ class ClientConnection(HoldingClient):
         if self.held or self.flow.reasons & _LOGIN or (self.modes is not None and self.modes.blocked):
             self.close()  # as in Redis, an element must not be given to a client that is gone
             return False
-        self._ending = True
+        self._ending, self._leaving = True, False
         self.flow.end()
         self._after_output()
         return True
@@ -148,11 +151,18 @@ class ClientConnection(HoldingClient):
         if self._transport is not None:
             self._transport.abort()
 
+    def leave(self) -> None:
+        """Close when the client is between two requests; until then it is served."""
+        if not self._ending:
+            self._ending = self._leaving = True
+            self.flow.write_no_more_directly()
+        self._after_output()
+
     def drain(self) -> None:
         """Take no more requests, and close when those in flight are answered."""
         self.closing = True
         self._kept = None
-        self._ending = True
+        self._ending, self._leaving = True, False
         self.flow.end()
         self.flow.stop(Stop.ENDING)
         if self.modes is not None:
@@ -330,7 +340,8 @@ class ClientConnection(HoldingClient):
                 flow.stop(_PACED)
             self._backlog.weigh(self)
         if self._ending and window.idle and (self.closing or not flow.reasons & ~_SLOW):
-            transport.close()
+            if not self._leaving or (self.between_requests() and not is_readable(transport)):
+                transport.close()
         elif flow.stopped or window.overflowing:
             if flow.reasons & _QUOTA and flow.quota is not None:
                 cast(Quota, flow.quota).answered()

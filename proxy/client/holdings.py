@@ -41,6 +41,18 @@ class HoldingClient(Client):
             0 if subscriptions is None else _NAME * sum(map(len, subscriptions.names.values())),
         )
 
+    def between_requests(self) -> bool:
+        """Whether the client, which has no request in flight, has begun none either, and is in no state that it would
+        lose with its connection: a transaction, a watch, a blocking command or a subscription."""
+        if self._kept is not None or self._landing is not None or self.held:
+            return False
+        modes = self.modes
+        if modes is None:
+            return True
+        if modes.queue is not None or modes.watch is not None or modes.block is not None:
+            return False
+        return modes.subscriptions is None or not (modes.subscriptions.begins or any(self.session.listening))
+
     def count_sent(self, size: int) -> None:
         """Count ``size`` bytes of requests that were carried out and may be unanswered."""
         if self._sent is None:

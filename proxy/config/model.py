@@ -249,6 +249,21 @@ class Config(Section):
     drain_timeout: Duration = _default(
         "20s", "Longer than the request timeout, under the 30 s that Kubernetes allows.", ge=0, le=_DAY
     )
+    shutdown_delay: Duration = _default(
+        "0s",
+        "Without a balancer nobody waits for it; behind one, set it to a few of the balancer's checks.",
+        ge=0,
+        le=_DAY,
+    )
+    worker_patience: Duration = _default(
+        "10s",
+        "No turn of a working loop takes a tenth of it, and a stuck worker's clients wait no longer.",
+        ge=1,
+        le=_DAY,
+    )
+    ready_when: Literal["any", "all"] = _default(
+        "any", "One lost shard must not take every proxy out of its balancer, with the shards that work."
+    )
     measure: bool = _default(True, "Counting and timing commands costs less than 3 % of the CPU.")
     read_from: ReadFrom = _default("primary", "Reads are never stale, as with plain Redis.")
     max_replica_lag: Duration = _default(

@@ -159,7 +159,7 @@ class _Proxy:
     def _has_shards(self) -> bool:
         # urllib is not used, since it would go through an HTTP proxy of the environment.
         with contextlib.closing(http.client.HTTPConnection(self.admin.host, self.admin.port, timeout=1.0)) as admin:
-            admin.request("GET", "/readyz")
+            admin.request("GET", "/readyz?all")
             return admin.getresponse().status == http.HTTPStatus.OK
 
     def _log_tail(self) -> str:

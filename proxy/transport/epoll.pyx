@@ -29,7 +29,7 @@ from proxy.transport.epoll_transport cimport (
 )
 
 from proxy.transport.descriptors import NO_ROOM, Spare
-from proxy.transport.sockets import keep_alive
+from proxy.transport.sockets import MOST_ACCEPTS, is_readable, keep_alive
 
 cdef extern from * nogil:
     """
@@ -123,8 +123,14 @@ cdef class EpollTransports(Poller):
         raise failure
 
     def stop_listening(self):
-        """Accept no more connections; open ones stay open."""
-        for listener, _, _, _ in self._listeners.values():
+        """Accept the connections that wait, and then no more; open ones stay open."""
+        for listening in list(self._listeners.values()):
+            listener = listening[0]
+            # A connection that waits in a socket that is closed would be reset.
+            for _ in range(MOST_ACCEPTS):
+                if listener in self._resting or not is_readable(listener):
+                    break
+                self._accept(listening)
             if listener not in self._resting:
                 self.control(EPOLL_CTL_DEL, listener.fileno(), 0, 0)
             listener.close()

@@ -7,6 +7,7 @@ cdef int _NOT_READ_WHILE_BEHIND
 cdef class Flow:
     cdef object _client
     cdef bint _ended
+    cdef bint _indirect
     cdef set _held_by
     cdef object _timer
     cdef object _transport
@@ -20,6 +21,6 @@ cdef class Flow:
 
     cpdef object stop(self, int reason)
     cpdef object go(self, int reason)
-    @cython.locals(exempt=int, reads=bint)
+    @cython.locals(exempt=int, reads=bint, direct=bint)
     cdef object _settle(self)
     cpdef object withhold(self, bint on)

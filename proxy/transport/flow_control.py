@@ -107,6 +107,7 @@ class Flow:
         "_client",
         "_ended",
         "_held_by",
+        "_indirect",
         "_reads",
         "_timer",
         "_transport",
@@ -121,7 +122,7 @@ class Flow:
     def __init__(self, client: Controlled, transport: asyncio.Transport) -> None:
         self._client: Controlled | None = client
         self._transport = transport
-        self._ended = False
+        self._ended = self._indirect = False
         client.window.direct = transport.write
         client.window.on_halt = self.halt
         self._held_by: set[object] | None = None
@@ -156,6 +157,12 @@ class Flow:
         """Record that the client has closed its sending side: any reply may be the last one, so none is written
         directly."""
         self._ended = True
+        self._settle()
+
+    def write_no_more_directly(self) -> None:
+        """Have every reply written at the end of a turn, because it may be the last one of a client that is to
+        leave."""
+        self._indirect = True
         self._settle()
 
     def close(self) -> None:
@@ -252,7 +259,8 @@ class Flow:
                 transport.resume_reading()
             else:
                 transport.pause_reading()
-        client.window.direct = None if self.stopped or self._ended or self.behind else transport.write
+        direct = not (self.stopped or self._ended or self._indirect or self.behind)
+        client.window.direct = transport.write if direct else None
 
     def _watch(self) -> None:
         """Check after a while whether the client has read any of the bytes that wait for it now, or sent anything."""

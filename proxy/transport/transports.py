@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from proxy.compiled import engine
 from proxy.transport.descriptors import NO_ROOM, Spare
-from proxy.transport.sockets import keep_alive
+from proxy.transport.sockets import MOST_ACCEPTS, is_readable, keep_alive
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Transports(Protocol):
         """Connect ``protocol`` to ``host:port``; to a unix socket, ``host``, if ``port`` is 0. Raises ``OSError``."""
 
     def stop_listening(self) -> None:
-        """Accept no more connections; open ones stay open."""
+        """Accept the connections that wait, and then no more; open ones stay open."""
 
 
 class LoopTransports:
@@ -73,26 +73,28 @@ class LoopTransports:
         self._listeners[listener] = cast(Callable[[], asyncio.Protocol], factory), turn_away
         self._loop.add_reader(listener, self._accept, listener)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> bool:
+        """Accept a few connections. Returns False if that failed for want of descriptors, and has to wait."""
         factory, turn_away = self._listeners[listener]
         for _ in range(_ACCEPTS):
             try:
                 link = listener.accept()[0]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return True
             except OSError as error:
                 if error.errno in NO_ROOM and self._spare is not None and self._spare.turn_away(listener, turn_away):
                     continue
                 log.error("can not accept connections reason=%r", error.strerror)
                 self._loop.remove_reader(listener)
                 self._loop.call_later(_FULL_PAUSE, self._again, listener)
-                return
+                return False
             link.setblocking(False)
             if link.family != socket.AF_UNIX:
                 link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task = self._loop.create_task(self._take(link, factory))
             self._accepting.add(task)
             task.add_done_callback(self._accepting.discard)
+        return True
 
     async def _take(self, link: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
         try:
@@ -116,8 +118,13 @@ class LoopTransports:
             await self._loop.create_unix_connection(lambda: wanted, host)
 
     def stop_listening(self) -> None:
-        """Accept no more connections; open ones stay open."""
+        """Accept the connections that wait, and then no more; open ones stay open."""
         for listener in self._listeners:
+            self._loop.remove_reader(listener)
+            # A connection that waits in a socket that is closed would be reset.
+            for _ in range(MOST_ACCEPTS):
+                if not is_readable(listener) or not self._accept(listener):
+                    break
             self._loop.remove_reader(listener)
             listener.close()
         self._listeners.clear()

@@ -10,8 +10,10 @@
     server            the process that serves: signals, start and end
     learning          asks every server for its facts, and asks again after reconnections
     worker            one of several workers, started by the supervisor
+    draining          how a process ends: what asks for the end, and how its clients leave
     supervisor        starts the workers, and keeps the state that outlives a worker
     control_channel   messages between the supervisor and a worker
+    watchdog          finds a worker, or a supervisor, that does not answer
     child             starts a child process
     admin_port        keeps the sockets of the admin port, and its process
     admin_process     the process that speaks HTTP at the admin port
@@ -19,6 +21,7 @@
     admin_access      who may use the admin port
     admin_http        the HTTP connections of the admin port, and their limits
     report            the state of a worker, and the state of all workers together
+    readiness         whether the proxy should get clients: the answer of ``/readyz``
     metric_snapshot   the values of the metrics as plain data
     reloading         reads the configuration again
     logs              structured logs

@@ -27,6 +27,7 @@ from proxy.compiled import engine
 from proxy.worker.admin_access import Access
 from proxy.worker.admin_http import HttpRequest, Response
 from proxy.worker.metric_snapshot import SUM, Labels, Overview, Tally
+from proxy.worker.readiness import ALL, ANY, DRAINING, WHOLE, document
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ _GZIP_LEVEL = 4
 """The gzip level. It saves nine tenths of what level 9 saves, in a third of the time."""
 _DENIED_WAIT = 0.5
 """The seconds by which the answer to wrong credentials is delayed, so that guessing takes long."""
+_JSON = "application/json"
+_VARY = ("Vary", "Accept")
 _SAY_EVERY = 10.0
 """The seconds between two log lines about wrong credentials, however many requests have them."""
 
@@ -86,12 +89,14 @@ Stuck = Callable[[], Awaitable[str]]
 
 
 class Admin:
-    """Answers GET and HEAD requests. ``look`` and ``stuck`` are called for each request."""
+    """Answers GET and HEAD requests. ``look`` and ``stuck`` are called for each request. ``ready_when`` is the key of
+    the configuration: whether ``/readyz`` is 200 if ``any`` shard is served, or if ``all`` are."""
 
-    def __init__(self, look: Look, stuck: Stuck, access: Access) -> None:
+    def __init__(self, look: Look, stuck: Stuck, access: Access, ready_when: str = ANY) -> None:
         self._look = look
         self._stuck = stuck
         self._access = access
+        self._ready_when = ready_when
         self._silent_until = 0.0
         self._unsaid = 0
         self.draining = False
@@ -114,7 +119,7 @@ class Admin:
             case "/healthz":
                 return await self._healthz()
             case "/readyz":
-                return await self._readyz(admitted)
+                return await self._readyz(request, admitted)
         if not admitted:
             return self._access.unauthorized()
         match request.path:
@@ -125,7 +130,7 @@ class Admin:
                 if isinstance(overview, Response):
                     return overview
                 body = json.dumps(overview.topology, indent=2).encode() + b"\n"
-                return Response(HTTPStatus.OK, "application/json", body)
+                return Response(HTTPStatus.OK, _JSON, body)
             case _:
                 return Response.text(HTTPStatus.NOT_FOUND, "try /metrics, /healthz, /readyz or /topology")
 
@@ -148,17 +153,25 @@ class Admin:
             return Response.text(HTTPStatus.SERVICE_UNAVAILABLE, words)
         return Response.text(HTTPStatus.OK, "alive")
 
-    async def _readyz(self, admitted: bool) -> Response:
-        if self.draining:
-            return Response.text(HTTPStatus.SERVICE_UNAVAILABLE, "draining: the proxy is about to stop")
-        overview = await self._overview()
+    async def _readyz(self, request: HttpRequest, admitted: bool) -> Response:
+        when = ALL if ALL in request.query.split("&") else self._ready_when
+        overview: Overview | Response | None = None if self.draining else await self._overview()
         if isinstance(overview, Response):
             return overview
-        if overview.unready:
-            return Response.text(HTTPStatus.SERVICE_UNAVAILABLE, overview.unready if admitted else "not ready")
-        lacking = [f"shard {shard} lacks {library}" for shard, library in overview.tally.values(metrics.MISSING)]
-        note = f"\nfunction libraries: {', '.join(lacking)}" if lacking and admitted else ""
-        return Response.text(HTTPStatus.OK, f"ready: every slot has a reachable primary{note}")
+        readiness = None if overview is None else overview.readiness
+        lacking = [(pair[0], pair[1]) for pair in overview.tally.values(metrics.MISSING)] if overview else []
+        if _JSON in request.headers.get("accept", ""):
+            ready, body = document(readiness, when, self.draining, lacking, admitted)
+            return Response(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, _JSON, body, (_VARY,))
+        if readiness is None:
+            return Response.text(HTTPStatus.SERVICE_UNAVAILABLE, f"draining: {DRAINING}", _VARY)
+        if words := readiness.unready(when):
+            return Response.text(HTTPStatus.SERVICE_UNAVAILABLE, words if admitted else "not ready", _VARY)
+        words = ", ".join(f"shard {shard} lacks {library}" for shard, library in lacking)
+        note = f"\nfunction libraries: {words}" if words else ""
+        if not admitted:
+            return Response.text(HTTPStatus.OK, "ready" if readiness.problems else WHOLE, _VARY)
+        return Response.text(HTTPStatus.OK, readiness.text() + note, _VARY)
 
     async def _metrics(self, request: HttpRequest) -> Response:
         overview = await self._overview()

@@ -39,6 +39,8 @@ class HttpRequest:
     """The headers by their names in lower case."""
     peer: str = ""
     """The client's address, as ``CLIENT LIST`` would show it; "" at a unix socket."""
+    query: str = ""
+    """What follows ``?`` in the request's target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +193,14 @@ def _parsed(event: h11.Request, peer: str) -> HttpRequest:
         word = name.decode("latin-1")
         headers[word] = f"{headers[word]}, {value.decode('latin-1')}" if word in headers else value.decode("latin-1")
     target = event.target.decode("latin-1")
-    path, host = target.partition("?")[0], headers.get("host")
+    path, _, query = target.partition("?")
+    host = headers.get("host")
     if not target.startswith("/"):
         # The authority in the request's target takes precedence over Host (RFC 9112, 3.2.2).
         with contextlib.suppress(ValueError):
             parts = urlsplit(target)
-            path, host = parts.path or "/", parts.netloc or host
-    return HttpRequest(event.method.decode("latin-1"), path, host, headers, peer)
+            path, host, query = parts.path or "/", parts.netloc or host, parts.query
+    return HttpRequest(event.method.decode("latin-1"), path, host, headers, peer, query)
 
 
 def _send(http: h11.Connection, writer: asyncio.StreamWriter, response: Response, head: bool) -> None:

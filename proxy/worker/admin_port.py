@@ -140,6 +140,7 @@ class AdminPort:
             "certificate": certificate,
             "connections": admin.max_connections,
             "timeout": admin.timeout,
+            "ready_when": config.ready_when,
         }
 
 

@@ -91,7 +91,7 @@ class AdminProcess:
         logs.configure(*start["log"])
         access = Access(frozenset(start["hosts"]), tuple(start["tokens"]), start["username"], tuple(start["passwords"]))
         self._patience = _MARGIN * start["timeout"]
-        self._admin = Admin(self._looks.get, self._words.get, access)
+        self._admin = Admin(self._looks.get, self._words.get, access, start["ready_when"])
         self._admin.draining = self._draining
         certificate = Certificate(*start["certificate"]) if start["certificate"] else None
         context = certificate.context if certificate is not None else lambda: None

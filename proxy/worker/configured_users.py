@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -129,3 +129,36 @@ def _telling(world: World, anybody: bool = True) -> Job[None]:
         if not session.unrestricted:
             world.directory.rules_changed(session)
         yield MORE
+
+
+class ChangedUsers:
+    """The users as ACL SETUSER, DELUSER and LOAD have changed them. A worker that starts gets these changes.
+
+    Each change holds the complete user (``proxy.session.acl_commands``), so the last change of each user is enough.
+    """
+
+    def __init__(self, config: Config, users: Users | None = None) -> None:
+        self._changes: dict[str, tuple[str, int, Sequence[str]]] = {}
+        """The changes by the user's name. A change of all users comes first, under an empty name."""
+        if config.aclfile is not None:
+            # The users are read once, because the file may have changed when a worker starts again.
+            users = users or users_of(config)
+            self._changes[""] = "acl|load", 0, ("ACL", "LOAD", users.file().decode("latin-1"))
+
+    def __repr__(self) -> str:
+        return f"<ChangedUsers: {len(self._changes)}>"
+
+    def note(self, change: tuple[str, int, Sequence[str]]) -> None:
+        """Keep ``change``, a command about all clients that was carried out, if the command changes users."""
+        name, _, args = change
+        if name == "acl|load":
+            self._changes = {"": change}
+        elif name == "acl|setuser":
+            self._changes[args[2]] = change
+        elif name == "acl|deluser":
+            for user in args[2:]:
+                self._changes[user] = name, 0, (*args[:2], user)
+
+    def parts(self) -> Iterable[tuple[str, int, Sequence[str]]]:
+        """Return the commands after which a worker has the same users as the others."""
+        return self._changes.values()

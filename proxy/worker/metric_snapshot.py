@@ -6,6 +6,7 @@ from typing import Any
 
 from proxy import metrics
 from proxy.metrics import Metric
+from proxy.worker.readiness import ALL, Readiness
 
 Labels = tuple[str, ...]
 
@@ -78,16 +79,20 @@ class Overview:
     """The state of all workers at one moment."""
 
     tally: Tally
-    unready: str
-    """The reason why the proxy should get no clients now; empty if it should get clients."""
+    readiness: Readiness
     topology: Mapping[str, Any]
     """The topology as ``/topology`` shows it; a node is connected if every worker is connected to it."""
 
+    @property
+    def unready(self) -> str:
+        """The reason why not every slot is served; empty if all are served."""
+        return self.readiness.unready(ALL)
+
     def plain(self) -> dict[str, Any]:
         """Return the overview in a form that JSON can hold."""
-        return {"tally": self.tally.plain(), "unready": self.unready, "topology": self.topology}
+        return {"tally": self.tally.plain(), "readiness": self.readiness.plain(), "topology": self.topology}
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> "Overview":
         """Return the overview that ``plain`` was made from."""
-        return cls(Tally.of_plain(plain["tally"]), plain["unready"], plain["topology"])
+        return cls(Tally.of_plain(plain["tally"]), Readiness.of_plain(plain["readiness"]), plain["topology"])

@@ -18,6 +18,7 @@ from proxy.transport.watched_files import WatchedFiles
 from proxy.worker.audit_log import audit_rules_of
 from proxy.worker.configured_users import users_of
 from proxy.worker.metric_snapshot import Tally
+from proxy.worker.systemd import ServiceManager
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +56,11 @@ class Reloading:
                 log.info("the configuration file has changed path=%s", file)
                 await self._try()
 
-    def start(self) -> None:
-        """Reload now. The outcome is logged."""
+    def hung_up(self) -> None:
+        """Act on SIGHUP: reload now. The outcome is logged."""
+        log.info("SIGHUP: the configuration is read again")
+        if self.config.audit.path is not None:
+            log.info("SIGHUP: the audit log is opened again")
         self._begin(self._try())
 
     def _begin(self, work: Coroutine[object, object, None]) -> None:
@@ -65,8 +69,13 @@ class Reloading:
         task.add_done_callback(self._tasks.discard)
 
     async def _try(self) -> None:
+        manager = ServiceManager()
+        manager.reloading()
         with contextlib.suppress(SlotgateError):
             await self.reload()
+        manager.ready(
+            "the configuration was read again" if self._good else "the configuration is not right: see the log"
+        )
 
     async def said(self, dry: bool) -> list[str]:
         """Reload as ``reload`` does, and return the changes as lines."""

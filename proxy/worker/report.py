@@ -12,6 +12,7 @@ from proxy.metrics import BUCKETS
 from proxy.sharding.topology import NOBODY, Topology, format_ranges
 from proxy.worker.memory import resident
 from proxy.worker.metric_snapshot import SUM, Overview, Tally
+from proxy.worker.readiness import NO_PRIMARY, Readiness
 from proxy.worker.service import Service
 
 _NAMED = {LARGE: "large", LONG: "long"}
@@ -113,19 +114,31 @@ def together(reports: Sequence[Report]) -> Overview:
         tally.include(report.tally)
     tally.add(metrics.WORKERS, len(reports))
     tally.add(metrics.RESTARTS, 0)
+    tally.add(metrics.STUCK, 0)
     latest = max(reports, key=lambda report: report.epoch, default=None)
     unreachable = {name: None for report in reports for name in report.unreachable}
     unfit = {name: why for report in reports for name, why in report.unfit.items()}
     connected = frozenset.intersection(*(report.connected for report in reports)) if reports else frozenset[str]()
     shards = [] if latest is None else [_connected(shard, connected) for shard in latest.shards]
     tally.add(metrics.SHARDS, len(shards))
+    names = dict.fromkeys([*(shard["name"] for shard in shards), *unreachable])
+    readiness = Readiness(
+        {name: unfit.get(name, NO_PRIMARY) if name in unreachable else "" for name in names},
+        _problems(reports, list(unreachable), unfit),
+        serving=bool(reports) and all(len(report.unreachable) < len(report.shards) for report in reports),
+    )
+    return Overview(tally, readiness, {"epoch": latest.epoch if latest else 0, "shards": shards})
+
+
+def _problems(reports: Sequence[Report], unreachable: Sequence[str], unfit: Mapping[str, str]) -> list[str]:
+    """Return the reasons why some slots are not served, in words."""
     reasons = []
     if unreachable:
-        reasons.append(f"no reachable primary in: {', '.join(unreachable)}")
+        reasons.append(f"{NO_PRIMARY} in: {', '.join(unreachable)}")
         reasons += [f"{name}: {unfit[name]}" for name in unreachable if name in unfit]
     if gaps := next((report.gaps for report in reports if report.gaps), ""):
         reasons.append(f"no shard serves the slots {gaps}")
-    return Overview(tally, "; ".join(reasons), {"epoch": latest.epoch if latest else 0, "shards": shards})
+    return reasons
 
 
 def _connected(shard: Mapping[str, Any], connected: Set[str]) -> dict[str, Any]:

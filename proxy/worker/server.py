@@ -32,6 +32,7 @@ from proxy.worker import logs, memory
 from proxy.worker.admin_port import AdminPort
 from proxy.worker.audit_log import audit_rules_of
 from proxy.worker.configured_users import users_of
+from proxy.worker.draining import End, drain
 from proxy.worker.identity import Identity
 from proxy.worker.learning import keep_learning
 from proxy.worker.made_from_config import credentials_of
@@ -40,15 +41,14 @@ from proxy.worker.metric_snapshot import Overview
 from proxy.worker.reloading import Load, Reloading
 from proxy.worker.report import take, together
 from proxy.worker.service import Service
-from proxy.worker.supervisor import HUNG_UP, HUNG_UP_AUDIT, log_serving, supervise
+from proxy.worker.supervisor import log_serving, supervise
+from proxy.worker.systemd import inherited, managed
 
 log = logging.getLogger(__name__)
 
 _COLLECT_AFTER = (10_000, 5, 1_000_000)
 """The thresholds of the garbage collector. Each collection of the two young generations takes milliseconds. The oldest
 generation is collected by ``memory.tend`` only: with many clients a collection takes tenths of a second."""
-_DRAIN_STEP = 0.02
-_DRAINED_AT_ONCE = 100
 _FEWEST_HEADERS = 16
 """The connections that may wait for their header when there are as many clients as may be: those are told so."""
 _SWEEPS = 12
@@ -124,9 +124,9 @@ async def serve(config: Config, load: Load, identity: Identity) -> None:
         return overview
 
     admin = AdminPort(config, look)
-    stop = asyncio.Event()
+    end = End()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end.signalled)
     loop.add_signal_handler(signal.SIGHUP, _hung_up, service, reloading)
     async with at_work(service):
         addresses = [each.address for each in config.listening]
@@ -135,9 +135,11 @@ async def serve(config: Config, load: Load, identity: Identity) -> None:
             headers = await accept(service, listeners.of(0))
             async with admin.listening():
                 log_serving(config, listeners)
-                await stop.wait()
+                async with managed(f"serves {len(service.topology.shards)} shards"):
+                    await end.asked.wait()
                 admin.drain()
-                await drain(service, headers)
+                await end.delay(config.shutdown_delay)
+                await drain(service, headers, end)
         finally:
             listeners.close()
     log.info("stopped")
@@ -145,12 +147,10 @@ async def serve(config: Config, load: Load, identity: Identity) -> None:
 
 def _hung_up(service: Service, reloading: Reloading) -> None:
     """Act on SIGHUP: the configuration is read again, and the audit log is opened again."""
-    log.info(HUNG_UP)
     audit = service.world.denials.audit
     if audit is not None:
-        log.info(HUNG_UP_AUDIT)
         audit.reopen()
-    reloading.start()
+    reloading.hung_up()
 
 
 @contextlib.asynccontextmanager
@@ -217,22 +217,6 @@ async def accept(service: Service, sockets: Sequence[tuple[int, socket.socket]])
             client = headers.ahead_of(client, section.proxy_auth == "certificate")
         await service.transports.listen(each, client, BACKLOG, turn_away)
     return headers
-
-
-async def drain(service: Service, headers: ProxyProtocol) -> None:
-    """Take no new clients or requests, also no clients whose ``headers`` have not come, and wait for what is in flight,
-    ``drain_timeout`` at most."""
-    timeout = service.config.drain_timeout
-    log.info("draining clients=%d timeout=%gs", len(service.clients), timeout)
-    service.transports.stop_listening()
-    headers.close()
-    for at, client in enumerate(service.clients):
-        client.drain()
-        if not at % _DRAINED_AT_ONCE:
-            await asyncio.sleep(0)
-    deadline = service.loop.time() + timeout
-    while len(service.clients) and service.loop.time() < deadline:  # noqa: ASYNC110 - clients tell nobody when they go
-        await asyncio.sleep(_DRAIN_STEP)
 
 
 class Upkeep:

@@ -25,7 +25,7 @@ import socket
 import subprocess
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import ceil
 from typing import Any
@@ -38,47 +38,52 @@ from proxy.config.client_limits import PROTECTED
 from proxy.errors import SlotgateError
 from proxy.session.acl_users import Users
 from proxy.session.cross_worker import Part, Pause, pause_asked
+from proxy.transport import clock
 from proxy.transport.listeners import Listeners, listen
 from proxy.worker import logs
 from proxy.worker.admin_port import AdminPort
 from proxy.worker.child import start
-from proxy.worker.configured_users import users_of
+from proxy.worker.configured_users import ChangedUsers
 from proxy.worker.control_channel import Channel, ChannelError
+from proxy.worker.draining import End
 from proxy.worker.identity import Identity
 from proxy.worker.metric_snapshot import Overview, Tally
 from proxy.worker.reloading import Load, Reloading
 from proxy.worker.report import Report, together
+from proxy.worker.systemd import inherited, managed
+from proxy.worker.watchdog import silence
 
 log = logging.getLogger(__name__)
-
-HUNG_UP = "SIGHUP: the configuration is read again"
-HUNG_UP_AUDIT = "SIGHUP: the audit log is opened again"
 
 _YOUNG = 5.0
 """In seconds. If a worker ends earlier, its successor starts later, because it may end early too."""
 _WAIT_MIN, _WAIT_MAX = 0.05, 5.0
 _GRACE = 2.0
 """The seconds beyond ``drain_timeout`` that a worker may take to end before it is killed."""
+_START = 60.0
+"""The seconds that a worker may take to answer while it starts, if ``worker_patience`` is not longer."""
 _WORKER = "proxy.worker.worker"
 
 
 async def supervise(config: Config, load: Load, identity: Identity) -> None:
     """Serve ``config`` with its workers until a signal asks for the end. Raises SlotgateError if it can not listen."""
     loop = asyncio.get_running_loop()
-    listeners = listen(
-        [each.address for each in config.listening], config.worker_count, config.limits.tcp_keepalive_seconds
-    )
+    addresses = [each.address for each in config.listening]
+    listeners = listen(addresses, config.worker_count, config.limits.tcp_keepalive_seconds, inherited())
     try:
         supervisor = Supervisor(config, load, listeners, identity)
         admin = AdminPort(config, supervisor.look, supervisor.stuck)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, supervisor.stopping.set)
+            loop.add_signal_handler(number, supervisor.end.signalled)
         loop.add_signal_handler(signal.SIGHUP, supervisor.hung_up)
         async with admin.listening():
             tasks = supervisor.start()
+            await supervisor.first_up()
             log_serving(config, listeners)
-            await supervisor.stopping.wait()
+            async with managed(f"serves with {config.worker_count} workers"):
+                await supervisor.end.asked.wait()
             admin.drain()
+            await supervisor.end.delay(config.shutdown_delay)
             log.info("draining workers=%d timeout=%gs", config.worker_count, config.drain_timeout)
             # The listeners are closed first. Otherwise a new connection could wait for a worker that accepts none any
             # more.
@@ -115,44 +120,13 @@ class WorkerProcess:
         self.channel: Channel
         self.report: Report | None = None
         """The latest report; None until the worker serves."""
+        self.serving = asyncio.Event()
+        """Set when the first report has come."""
         self.silent = False
         """Whether the worker did not answer the last question."""
 
     def __repr__(self) -> str:
         return f"WorkerProcess({self.index} pid={self.process.pid} up={self.report is not None})"
-
-
-class ChangedUsers:
-    """The users as ACL SETUSER, DELUSER and LOAD have changed them. A worker that starts gets these changes.
-
-    Each change holds the complete user (``proxy.session.acl_commands``), so the last change of each user is enough.
-    """
-
-    def __init__(self, config: Config, users: Users | None = None) -> None:
-        self._changes: dict[str, tuple[str, int, Sequence[str]]] = {}
-        """The changes by the user's name. A change of all users comes first, under an empty name."""
-        if config.aclfile is not None:
-            # The users are read once, because the file may have changed when a worker starts again.
-            users = users or users_of(config)
-            self._changes[""] = "acl|load", 0, ("ACL", "LOAD", users.file().decode("latin-1"))
-
-    def __repr__(self) -> str:
-        return f"<ChangedUsers: {len(self._changes)}>"
-
-    def note(self, change: tuple[str, int, Sequence[str]]) -> None:
-        """Keep ``change``, a command about all clients that was carried out, if the command changes users."""
-        name, _, args = change
-        if name == "acl|load":
-            self._changes = {"": change}
-        elif name == "acl|setuser":
-            self._changes[args[2]] = change
-        elif name == "acl|deluser":
-            for user in args[2:]:
-                self._changes[user] = name, 0, (*args[:2], user)
-
-    def parts(self) -> Iterable[tuple[str, int, Sequence[str]]]:
-        """Return the commands after which a worker has the same users as the others."""
-        return self._changes.values()
 
 
 class Supervisor:
@@ -170,10 +144,16 @@ class Supervisor:
         self._lost = Tally()
         """The counters of workers that have ended."""
         self._restarts = 0
+        self._stuck = 0
+        """The number of workers that were killed because they did not answer."""
         self._pause: Pause | None = None
         """The pause of CLIENT PAUSE; its ``seconds`` are a time on this process's clock."""
         self._users = ChangedUsers(config)
+        self.end = End()
+        self._serving = asyncio.Event()
+        """Set when the first worker serves."""
         self.stopping = asyncio.Event()
+        """Set when the workers have been told to drain: from then on none is started again."""
 
     def __repr__(self) -> str:
         return f"Supervisor({list(self._members.values())}, {self._restarts} restarts)"
@@ -185,17 +165,21 @@ class Supervisor:
         tasks = [asyncio.create_task(self._keep(index), name=f"worker-{index}") for index in range(self._workers)]
         for task in tasks:
             # A task that ends before `stopping` has failed by a bug: `stop` raises its exception.
-            task.add_done_callback(lambda _: self.stopping.set())
+            task.add_done_callback(lambda _: self.end.drain())
         return tasks
+
+    async def first_up(self) -> None:
+        """Wait until a worker serves, or the end is asked for."""
+        waiting = [asyncio.create_task(event.wait()) for event in (self._serving, self.end.asked)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
 
     def hung_up(self) -> None:
         """Act on SIGHUP: the configuration is read again, and the workers open the audit log again."""
-        log.info(HUNG_UP)
-        if self._config.audit.path is not None:
-            log.info(HUNG_UP_AUDIT)
-            for member in self._members.values():
-                member.channel.tell("reopen")
-        self._reloading.start()
+        for member in self._members.values():
+            member.channel.tell("reopen")
+        self._reloading.hung_up()
 
     async def _reload(self, dry: bool) -> list[str] | str:
         """Reload for a client, and return what has changed or the error."""
@@ -213,11 +197,16 @@ class Supervisor:
         for member in self._members.values():
             member.channel.tell("configure", body)
 
-    async def stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Tell all workers to drain, and kill those that do not end."""
+    async def stop(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Tell all workers to drain, or to end at once if that is asked for, and kill those that do not end."""
+        self.stopping.set()
         for member in self._members.values():
             member.channel.tell("drain")
-        await asyncio.wait(tasks, timeout=self._config.drain_timeout + _GRACE)
+        await self.end.outlast(tasks, self._config.drain_timeout + _GRACE)
+        if self.end.at_once.is_set():
+            for member in self._members.values():
+                member.channel.tell("end")
+            await asyncio.wait(tasks, timeout=_GRACE)
         for member in self._members.values():
             log.error("worker did not end, and is killed worker=%d pid=%d", member.index, member.process.pid)
             member.process.kill()
@@ -228,8 +217,8 @@ class Supervisor:
         while True:
             began = time.monotonic()
             end = await self._live(index)
-            if self.stopping.is_set():
-                return
+            if self.stopping.is_set() or (self.end.asked.is_set() and end.endswith(" exit=0")):
+                return  # the signal that has asked for the end reached the worker too
             lived = time.monotonic() - began
             wait = 0.0 if lived > _YOUNG else min(max(2 * wait, _WAIT_MIN), _WAIT_MAX)
             log.error("worker ended worker=%d %s lived=%.1fs restart_in=%gs", index, end, lived, wait)
@@ -246,10 +235,31 @@ class Supervisor:
             member = await self._spawn(index)
         except OSError as error:
             return f"error={error.strerror!r}"
-        await member.channel.run()
+        watching = asyncio.create_task(self._watch(member), name=f"watch worker-{index}")
+        try:
+            await member.channel.run()
+        finally:
+            watching.cancel()
         await self._collect(member)
         code = member.process.returncode
         return f"pid={member.process.pid} " + (f"exit={code}" if code >= 0 else f"signal={signal.Signals(-code).name}")
+
+    async def _watch(self, member: WorkerProcess) -> None:
+        """Kill a worker that does not answer. It is started again like any worker that ends."""
+        patience = max(self._config.worker_patience, _START)
+        try:
+            async with clock.timeout(patience):
+                await member.serving.wait()
+        except TimeoutError:
+            pass
+        else:
+            patience = self._config.worker_patience
+            await silence(member.channel, patience)
+        log.error(
+            "worker is stuck, and is killed worker=%d pid=%d silent=%gs", member.index, member.process.pid, patience
+        )
+        self._stuck += 1
+        member.process.kill()
 
     async def _spawn(self, index: int) -> WorkerProcess:
         ours, theirs = socket.socketpair()
@@ -271,6 +281,7 @@ class Supervisor:
             "sockets": sockets,
             "shared_counts": self._memory,
             "identity": asdict(self._identity),
+            "supervisor": os.getpid(),
         }
         member.channel = await Channel.open(
             ours,
@@ -280,6 +291,7 @@ class Supervisor:
                 "report": lambda body: self._reported(member, body),
                 "wide": lambda body: self._wide(member, body),
                 "reload": self._reload,
+                "alive": lambda _: True,
             },
         )
         self._members[index] = member
@@ -304,11 +316,12 @@ class Supervisor:
     def _up(self, member: WorkerProcess, report: Mapping[str, Any]) -> None:
         """Handle a worker that is about to serve. It is told the current pause first, and later pauses afterwards."""
         member.report = Report.of_plain(report)
+        member.serving.set()
+        self._serving.set()
         left = self._pause.seconds - time.monotonic() if self._pause is not None else 0.0
         if self._pause is not None and left > 0:
             mode = "WRITE" if self._pause.writes_only else "ALL"
             member.channel.tell("part", ("client|pause", 0, ("CLIENT", "PAUSE", str(ceil(left * 1000)), mode)))
-
         for part in self._users.parts():
             member.channel.tell("part", part)
 
@@ -363,10 +376,10 @@ class Supervisor:
         overview.tally.include(self._lost)
         overview.tally.add(metrics.RESTARTS, self._restarts)
         self._reloading.count(overview.tally)
+        overview.tally.add(metrics.STUCK, self._stuck)
         reasons = [f"worker {index} is not running" for index in range(self._workers) if index not in reports]
         reasons += [f"worker {member.index} does not answer" for member in asked if member not in answers]
-        unready = "; ".join(reasons + [overview.unready] * bool(overview.unready))
-        return Overview(overview.tally, unready, overview.topology)
+        return Overview(overview.tally, overview.readiness.with_workers(reasons), overview.topology)
 
     async def stuck(self, patience: float) -> str:
         """Return why the clients of all workers wait; "" if at least one worker answers within ``patience`` seconds.

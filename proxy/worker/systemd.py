@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 _FIRST = 3
 """The descriptor of the first socket that systemd passes on."""
@@ -54,6 +54,19 @@ class ServiceManager:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.setblocking(False)
             manager.sendto(words.encode(), address)
+
+
+@contextlib.asynccontextmanager
+async def managed(status: str) -> AsyncIterator[None]:
+    """Tell the service manager that this process serves, and at the end that it stops; ``status`` is for people."""
+    manager = ServiceManager()
+    manager.ready(status)
+    alive = asyncio.get_running_loop().create_task(manager.keep_alive(), name="tell systemd")
+    try:
+        yield
+    finally:
+        alive.cancel()
+        manager.stopping("the clients leave")
 
 
 def inherited(environ: Mapping[str, str] = os.environ) -> list[socket.socket]:

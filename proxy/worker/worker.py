@@ -15,7 +15,9 @@ The process inherits its end of the control channel only, and asks the superviso
       "reload"  ─────────────────────────────▶  reads the configuration again
                 ◀──── what has changed, or the error
                 ◀──── "configure": another configuration; "reopen": the audit log is opened again
-                ◀──── "drain", or the end of the channel: the worker answers the requests in flight, and ends
+      "alive"   ─────────────────────────────▶  shows that the supervisor's loop runs
+                ◀──── "drain", or the end of the channel: the worker's clients leave, and the worker ends
+                ◀──── "end": the worker ends at once
 
 The supervisor handles the signals. Ctrl-C and a hang-up, which reach the whole group, are ignored here. SIGTERM
 drains.
@@ -41,10 +43,12 @@ from proxy.transport import descriptors
 from proxy.transport.transports import best_transports
 from proxy.worker import logs
 from proxy.worker.control_channel import TIMEOUT, Channel, ChannelError, Handler
+from proxy.worker.draining import End, drain
 from proxy.worker.identity import Identity
 from proxy.worker.report import take
-from proxy.worker.server import accept, at_work, drain, settle
+from proxy.worker.server import accept, at_work, settle
 from proxy.worker.service import Service
+from proxy.worker.watchdog import watch_supervisor
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +69,14 @@ def main(control: int) -> int:
 async def work(control: socket.socket) -> None:
     """Serve in the running loop until the supervisor asks for the end, the supervisor ends, or SIGTERM arrives."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    end = End()
+    loop.add_signal_handler(signal.SIGTERM, end.signalled)
     # The supervisor started this process with its signals blocked, because until now no handler could answer them.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    worker = Worker(stop)
+    worker = Worker(end)
     channel = await Channel.open(control, worker.handlers)
     listening = loop.create_task(channel.run())
-    listening.add_done_callback(lambda _: stop.set())
+    listening.add_done_callback(lambda _: end.drain())
     try:
         await worker.serve(channel)
     except (ChannelError, TimeoutError):
@@ -85,13 +89,14 @@ async def work(control: socket.socket) -> None:
 class Worker:
     """Answers the supervisor's questions to this process, and sends questions of clients here to the other workers."""
 
-    def __init__(self, stop: asyncio.Event) -> None:
-        self._stop = stop
+    def __init__(self, end: End) -> None:
+        self._end = end
         self._tasks: set[asyncio.Task[None]] = set()
         self._service: Service
         self._channel: Channel
         self.handlers: dict[str, Handler] = {
-            "drain": self._drain,
+            "drain": lambda _: self._end.drain(),
+            "end": lambda _: self._end.now(),
             "report": self._report,
             "part": self._part,
             "reopen": self._reopen,
@@ -100,7 +105,7 @@ class Worker:
         }
 
     async def serve(self, channel: Channel) -> None:
-        """Serve until ``stop`` is set. Raises ChannelError and TimeoutError if the supervisor does not answer."""
+        """Serve until the end is asked for. Raises ChannelError and TimeoutError if the supervisor does not answer."""
         start = await channel.ask("start", timeout=_PATIENCE)
         config = pickle.loads(b64decode(start["config"]))
         logs.configure(config.log.level, config.log.format, start["index"])
@@ -123,10 +128,16 @@ class Worker:
                 service, [(position, socket.socket(fileno=number)) for position, number in start["sockets"]]
             )
             log.info("serving pid=%d", os.getpid())
-            reporter = service.loop.create_task(self._keep_reporting())
-            await self._stop.wait()
-            await drain(service, headers)
-            reporter.cancel()
+            tasks = [
+                service.loop.create_task(self._keep_reporting()),
+                service.loop.create_task(watch_supervisor(channel, start["supervisor"], config.worker_patience)),
+            ]
+            await self._end.asked.wait()
+            # Only a signal to this process is followed by the delay: the supervisor has waited already.
+            await self._end.delay(config.shutdown_delay)
+            await drain(service, headers, self._end)
+            for task in tasks:
+                task.cancel()
         self._report(None)
         log.info("stopped")
 
@@ -173,9 +184,6 @@ class Worker:
             self._report(None)
 
     # ---- questions from the supervisor
-
-    def _drain(self, _: object) -> None:
-        self._stop.set()
 
     def _report(self, _: object) -> None:
         """Send a report, also when asked for one: as a message, so that reports arrive in order."""

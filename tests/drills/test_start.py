@@ -30,7 +30,7 @@ def cluster(binary: ServerBinary) -> Iterator[LocalCluster]:
 
 
 def ready(proxy: ProxyProcess) -> bool:
-    return proxy.http("/readyz")[0] == 200
+    return proxy.http("/readyz?all")[0] == 200
 
 
 def key_in(slots: range) -> str:
@@ -41,7 +41,7 @@ def test_it_starts_before_its_cluster(cluster: LocalCluster, serve: Serve) -> No
     for node in cluster.nodes:
         node.kill()
     proxy = serve("--cluster", cluster.seeds, environment=_IMPATIENT, ready=False)
-    status, words = proxy.http("/readyz")
+    status, words = proxy.http("/readyz?all")
     assert status == 503
     assert re.search("cluster|slots 0-16383", words), words
     with Wire(proxy.address) as wire:
@@ -62,8 +62,8 @@ def test_slots_that_nobody_serves_are_named_until_somebody_does(cluster: LocalCl
     for node in cluster.nodes:
         node.ask("CLUSTER", "DELSLOTS", *range(100))
     proxy = serve("--cluster", cluster.seeds, environment=_IMPATIENT, ready=False)
-    within(lambda: "0-99" in proxy.http("/readyz")[1], _SOON)
-    assert proxy.http("/readyz")[0] == 503
+    within(lambda: "0-99" in proxy.http("/readyz?all")[1], _SOON)
+    assert proxy.http("/readyz?all")[0] == 503
     nobodys, served = key_in(range(100)), key_in(range(100, 16384))
     with Wire(proxy.address) as wire:
         assert wire.ask("SET", served, "value") == b"+OK\r\n"

@@ -1,6 +1,7 @@
 """What operators ask over HTTP."""
 
 import contextlib
+import json
 import socket
 from collections.abc import Iterable, Mapping
 
@@ -123,7 +124,7 @@ def test_openmetrics(fresh_proxy: ProxyProcess) -> None:
 def test_alive_and_what_else_there_is(proxy: ProxyProcess) -> None:
     assert proxy.http("/healthz") == (200, "alive\n")
     assert proxy.http("/healthz", method="HEAD") == (200, "")
-    assert proxy.http("/readyz")[0] == 200
+    assert proxy.http("/readyz?all")[0] == 200
     assert proxy.http("/healthz?verbose=1")[0] == 200
     assert proxy.http("/nothing")[0] == 404
     assert proxy.http("/healthz", method="DELETE")[0] == 405
@@ -140,12 +141,12 @@ def test_odd_requests_do_no_harm(proxy: ProxyProcess) -> None:
 
 
 def test_ready_only_while_every_slot_has_its_primary(site: Site, proxy: ProxyProcess) -> None:
-    assert proxy.http("/readyz") == (200, "ready: every slot has a reachable primary\n")
+    assert proxy.http("/readyz?all") == (200, "ready: every slot has a reachable primary\n")
     second = site.shards.primaries[1]
     second.kill()
     try:
-        assert eventually(lambda: proxy.http("/readyz")[0] == 503)
-        assert proxy.http("/readyz")[1] == "no reachable primary in: shard-2\n"
+        assert eventually(lambda: proxy.http("/readyz?all")[0] == 503)
+        assert proxy.http("/readyz?all")[1] == "no reachable primary in: shard-2\n"
         assert proxy.http("/healthz")[0] == 200
         found = samples(proxy)
         down = [
@@ -157,10 +158,39 @@ def test_ready_only_while_every_slot_has_its_primary(site: Site, proxy: ProxyPro
         assert list(connected.values()).count(True) == 2
     finally:
         second.start()
-    assert eventually(lambda: proxy.http("/readyz")[0] == 200)
+    assert eventually(lambda: proxy.http("/readyz?all")[0] == 200)
     assert sum(count for (name, _), count in samples(proxy).items() if name == "slotgate_backend_reconnects_total") >= 1
     with Wire(proxy.address) as client:
         assert client.ask("SET", f"{{{site.tags()[1]}}}k", 1) == b"+OK\r\n"
+
+
+def test_one_lost_shard_of_three_leaves_it_ready(site: Site, serve: Serve) -> None:
+    """Otherwise a balancer would take out all proxies, with the shards that work."""
+    proxy, strict = site.proxy, serve("--static", site.shards.static, config='ready_when = "all"\n')
+    primaries = site.shards.primaries
+    try:
+        primaries[1].kill()
+        assert eventually(lambda: proxy.http("/readyz?all")[0] == 503)
+        words = "ready: 2 of 3 shards are served\nno reachable primary in: shard-2\n"
+        assert proxy.http("/readyz") == (200, words)
+        assert eventually(lambda: strict.http("/readyz") == (503, "no reachable primary in: shard-2\n"))
+        status, text = proxy.http("/readyz", accept="application/json")
+        assert status == 200
+        assert json.loads(text)["shards"] == [
+            {"name": "shard-1", "served": True},
+            {"name": "shard-2", "served": False, "reason": "no reachable primary"},
+            {"name": "shard-3", "served": True},
+        ]
+        assert proxy.http("/readyz?all", accept="application/json")[0] == 503
+        primaries[0].kill()
+        primaries[2].kill()
+        assert eventually(lambda: proxy.http("/readyz")[0] == 503)
+        assert proxy.http("/readyz")[1] == "no reachable primary in: shard-1, shard-2, shard-3\n"
+    finally:
+        for primary in primaries:
+            primary.start()
+    assert eventually(lambda: proxy.http("/readyz?all")[0] == 200)
+    assert eventually(lambda: strict.http("/readyz")[0] == 200)
 
 
 def test_topology(site: Site, proxy: ProxyProcess) -> None:

@@ -392,3 +392,22 @@ class TestProcesses:
         pid = single.admin_pid()
         single.kill()
         assert eventually(lambda: not runs(pid))
+
+
+def test_no_traceback_at_the_end_with_tls(folder: Path) -> None:
+    """Connections that have not begun the handshake, are in it, or have sent half a request."""
+    authority = Authority(folder)
+    authority.sign("end")
+    config = '[admin]\ntls_cert_file = "end.crt"\ntls_key_file = "end.key"\n'
+    proxy = GuardedProxy(folder, *NOWHERE, config=config)
+    proxy.context = ssl.create_default_context(cafile=str(authority.pair.certificate))
+    proxy.context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    with contextlib.ExitStack() as stack, proxy.serving(ready=False):
+        host, _, port = proxy.admin.rpartition(":")
+        for number in range(30):
+            link = stack.enter_context(socket.create_connection((host, int(port)), 5))
+            if number % 3 == 1:
+                link.sendall(b"\x16\x03\x01\x02\x00\x01")
+            elif number % 3 == 2:
+                tls = stack.enter_context(proxy.context.wrap_socket(link, server_hostname="127.0.0.1"))
+                tls.sendall(b"GET /metrics HTTP/1.1\r\nHos")

@@ -181,7 +181,7 @@ def test_what_does_not_work(papers: Papers, servers: list[TlsServer], serve: Ser
 
         assert eventually(refused), (client.ask("GET", "k"), proxy.log)
     assert words in proxy.log
-    assert proxy.http("/readyz")[0] == 503
+    assert proxy.http("/readyz?all")[0] == 503
 
 
 def test_what_works_in_the_end(papers: Papers, servers: list[TlsServer], serve: Serve) -> None:

@@ -454,7 +454,8 @@ def _refused(address: str, papers: Papers) -> bool:
 
 def test_drain(shards: LocalShards, papers: Papers, serve: Serve) -> None:
     address = new_address()
-    proxy = serve("--static", shards.static, config=papers.table(address), listen=address, listeners=True)
+    config = f"drain_timeout = '500ms'\n{papers.table(address)}"
+    proxy = serve("--static", shards.static, config=config, listen=address, listeners=True)
     with TlsWire(address, papers.context()) as client, Wire(address) as silent:
         client.ask("PING")
         client.send(pack("BLPOP", "never", 30))

@@ -103,7 +103,7 @@ def test_a_primary_that_dies_is_replaced(cluster: LocalCluster, serve: Serve) ->
     replica = cluster.replicas_of(dying)[0]
     dying.kill()
     until(lambda: primaries(proxy)["shard-2"] == replica.address, 15.0)
-    until(lambda: proxy.http("/readyz")[0] == 200)
+    until(lambda: proxy.http("/readyz?all")[0] == 200)
     assert set(primaries(proxy)) == {"shard-1", "shard-2", "shard-3"}
     assert replicas(proxy, "shard-2") == set()
 
@@ -157,12 +157,12 @@ def test_the_proxy_starts_before_the_cluster(binary: ServerBinary, serve: Serve)
         for node in cluster.nodes:
             node.kill()
         proxy = serve("--cluster", cluster.seeds, ready=False)
-        status, words = proxy.http("/readyz")
+        status, words = proxy.http("/readyz?all")
         assert (status, "no shard serves the slots 0-16383" in words) == (503, True)
         until(lambda: "no node of the cluster can be asked" in proxy.log)
         for node in cluster.nodes:
             node.start()
-        until(lambda: proxy.http("/readyz")[0] == 200)
+        until(lambda: proxy.http("/readyz?all")[0] == 200)
         assert len(re.findall("no node of the cluster can be asked", proxy.log)) == 1
         with Wire(proxy.address) as client:
             assert client.ask("SET", "key", "value") == OK
@@ -174,14 +174,14 @@ def test_an_incomplete_cluster(binary: ServerBinary, serve: Serve) -> None:
         for node in cluster.nodes:
             node.ask("CLUSTER", "DELSLOTS", *range(100))
         proxy = serve("--cluster", cluster.seeds, ready=False, config='[backend]\nretry_deadline = "10ms"\n')
-        until(lambda: "no shard serves the slots 0-99" in proxy.http("/readyz")[1])
+        until(lambda: "no shard serves the slots 0-99" in proxy.http("/readyz?all")[1])
         assert "the cluster is incomplete: no node that can be reached serves the slots 0-99" in proxy.log
         key = next(key for key in map(str, range(10000)) if key_slot(key.encode()) < 100)
         with Wire(proxy.address) as client:
             assert client.ask("SET", key, 1).startswith(b"-CLUSTERDOWN")
             assert client.ask("WAIT", 0, 100) == b":0\r\n"  # though it wrote to no shard that there is
         first.ask("CLUSTER", "ADDSLOTS", *range(100))
-        until(lambda: proxy.http("/readyz")[0] == 200)
+        until(lambda: proxy.http("/readyz?all")[0] == 200)
         assert slots(proxy) == {"shard-1": [[0, 8191]], "shard-2": [[8192, 16383]]}
 
 

@@ -100,7 +100,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 
 
 def ready(proxy: ProxyProcess) -> bool:
-    return proxy.http("/readyz")[0] == 200
+    return proxy.http("/readyz?all")[0] == 200
 
 
 # ---- behind a name
@@ -143,8 +143,8 @@ def test_until_the_name_leads_elsewhere_nothing_is_served_and_readiness_says_why
         before = int(pair.old.info("stats")["total_connections_received"])
         writer.send(pack("SET", "k", "2"))
         assert eventually(lambda: not ready(proxy))
-        assert eventually(lambda: "no primary" in proxy.http("/readyz")[1])
-        status, text = proxy.http("/readyz")
+        assert eventually(lambda: "no primary" in proxy.http("/readyz?all")[1])
+        status, text = proxy.http("/readyz?all")
         assert (status, "shard-1: the server is no primary, it replicates 127.0.0.3" in text) == (503, True)
         reader.send(pack("GET", "k"))
         others = [Wire(proxy.address) for _ in range(30)]
@@ -308,7 +308,7 @@ def test_a_replica_as_a_primary_is_said_at_the_start(pair: Pair, serve: Serve) -
     proxy = started(pair, serve)
     words = "a replica is configured as a primary, and nothing is sent to it: name the primary in its place"
     assert eventually(lambda: words in proxy.log)
-    status, text = proxy.http("/readyz")
+    status, text = proxy.http("/readyz?all")
     assert status == 503
     assert re.search(r"shard-1: the server is no primary, it replicates 127\.0\.0\.2:\d+", text)
     assert proxy.log.count(words) == 1
@@ -349,7 +349,7 @@ def test_a_user_that_may_not_ask(pair: Pair, serve: Serve, rules: str) -> None:
     proxy.stop()
     pair.names.set(NAME, OLD)
     proxy = serve(config=config, environment=pair.names.environment, ready=False)
-    assert eventually(lambda: "the server is no primary" in proxy.http("/readyz")[1])
+    assert eventually(lambda: "the server is no primary" in proxy.http("/readyz?all")[1])
 
 
 @pytest.mark.parametrize("slots", [0, 5461, 16384])
@@ -381,8 +381,8 @@ def test_a_node_of_a_cluster_as_a_static_shard(tmp_path: Path, serve: Serve, slo
             proxy = serve("--static", node.address, ready=False)
             node.resume()
             words = f"it is a node of a Redis Cluster and serves {slots} of the 16384 slots"
-            assert eventually(lambda: words in proxy.http("/readyz")[1])
-            assert proxy.http("/readyz")[0] == 503
+            assert eventually(lambda: words in proxy.http("/readyz?all")[1])
+            assert proxy.http("/readyz?all")[0] == 503
             assert 'set topology.kind = "cluster"' in proxy.log
         finally:
             node.stop()

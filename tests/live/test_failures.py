@@ -105,11 +105,11 @@ def test_a_killed_server_is_its_shards_trouble_only(shards: LocalShards, serve: 
         # Held first, refused then; the other shard does not notice.
         first.wait(2000)
         assert eventually(lambda: any(error.startswith("SHARDDOWN") for error in second.errors))
-        status, text = proxy.http("/readyz")
+        status, text = proxy.http("/readyz?all")
         assert (status, "shard-2" in text) == (503, True)
         victim.start()
         second.wait(500)
-        assert proxy.http("/readyz")[0] == 200
+        assert proxy.http("/readyz?all")[0] == 200
     assert not first.errors
     assert not first.broken
     assert not second.broken
@@ -160,7 +160,7 @@ def test_a_server_that_is_down_at_the_start(shards: LocalShards, serve: Serve) -
     late = shards.primaries[1]
     late.kill()
     proxy = serve(config=configured(*(server.address for server in shards.primaries)), ready=False)
-    status, text = proxy.http("/readyz")
+    status, text = proxy.http("/readyz?all")
     assert (status, text) == (503, "no reachable primary in: shard-2\n")
     with Wire(proxy.address) as wire:
         assert wire.ask("SET", f"{{{FIRST}}}k", 1) == b"+OK\r\n"
@@ -171,7 +171,7 @@ def test_a_server_that_is_down_at_the_start(shards: LocalShards, serve: Serve) -
         assert wire.ask("MSET", f"{{{FIRST}}}k", 2, f"{{{SECOND}}}k", 2).startswith(b"-UNCERTAIN partial: SHARDDOWN")
         assert wire.ask("DBSIZE").startswith(b"-SHARDDOWN shard 'shard-2'")
         late.start()
-        assert eventually(lambda: proxy.http("/readyz")[0] == 200)
+        assert eventually(lambda: proxy.http("/readyz?all")[0] == 200)
         assert wire.ask("SET", f"{{{SECOND}}}k", 1) == b"+OK\r\n"
 
 
@@ -232,7 +232,7 @@ def test_a_password_that_the_servers_refuse(serve: Serve, password: str, words: 
             assert words.encode() in reply
             assert words in proxy.log
             assert "wr0ng-one" not in proxy.log
-            assert proxy.http("/readyz")[0] == 503
+            assert proxy.http("/readyz?all")[0] == 503
             shards.primaries[0].ask("CONFIG", "SET", "requirepass", password)
             assert eventually(lambda: wire.ask("SET", "k", 1) == b"+OK\r\n")
 

@@ -490,8 +490,8 @@ def elements_of(reply: bytes) -> list[bytes]:
 
 
 def test_subscribers_of_other_workers_and_the_end(site: Site, serve: Serve) -> None:
-    """Each worker has a subscription; SIGTERM closes subscribers, who wait for nothing that could be finished."""
-    proxy = serve("--static", site.shards.static, "--workers", "2")
+    """Each worker has a subscription; a proxy that stops closes subscribers when ``drain_timeout`` is over."""
+    proxy = serve("--static", site.shards.static, "--workers", "2", config="drain_timeout = '500ms'\n")
     with ExitStack() as stack:
         clients = [stack.enter_context(Wire(proxy.address)) for _ in range(16)]
         for client in clients:

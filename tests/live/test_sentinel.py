@@ -156,9 +156,9 @@ def test_a_demoted_primary_that_nobody_told_is_not_written_to(serve: Serve) -> N
         proxy = serve("--sentinel", watched.sentinel_addresses, "--masters", "shard-1", ready=False)
         words = f"the server is no primary, it replicates {other.address}"
         assert eventually(lambda: words in proxy.log)
-        assert proxy.http("/readyz") == (503, "no reachable primary in: shard-1\n")
+        assert proxy.http("/readyz?all") == (503, "no reachable primary in: shard-1\n")
         server.ask("REPLICAOF", "NO", "ONE")
-        assert eventually(lambda: proxy.http("/readyz")[0] == 200)
+        assert eventually(lambda: proxy.http("/readyz?all")[0] == 200)
 
 
 def test_a_master_that_nobody_knows(
@@ -166,7 +166,7 @@ def test_a_master_that_nobody_knows(
 ) -> None:
     proxy = serve("--sentinel", watched.sentinel_addresses, "--masters", "shard-1,third", ready=False)
     assert eventually(lambda: "no sentinel knows a master called 'third': check sentinel.masters" in proxy.log)
-    assert eventually(lambda: proxy.http("/readyz") == (503, "no shard serves the slots 8192-16383\n"))
+    assert eventually(lambda: proxy.http("/readyz?all") == (503, "no shard serves the slots 8192-16383\n"))
     with Wire(proxy.address) as client:
         assert client.ask("SET", f"{{{FIRST}}}k", "v") == b"+OK\r\n"
     third = LocalServer(watched.binary, tmp_path_factory.mktemp("third"))
@@ -174,7 +174,7 @@ def test_a_master_that_nobody_knows(
     try:
         for sentinel in watched.sentinels:
             sentinel.ask("SENTINEL", "MONITOR", "third", "127.0.0.1", third.port, 2)
-        assert eventually(lambda: proxy.http("/readyz")[0] == 200, 5)
+        assert eventually(lambda: proxy.http("/readyz?all")[0] == 200, 5)
         with Wire(proxy.address) as client:
             assert client.ask("SET", f"{{{SECOND}}}k", "v") == b"+OK\r\n"
         assert third.ask("GET", f"{{{SECOND}}}k") == b"v"
@@ -209,7 +209,7 @@ def test_all_sentinels_die_and_come_back(watched: WatchedShards, serve: Serve) -
         for sentinel in watched.sentinels:
             sentinel.kill()
         load.wait()
-        assert proxy.http("/readyz")[0] == 200
+        assert proxy.http("/readyz?all")[0] == 200
         for sentinel in watched.sentinels:
             sentinel.start()
         watched.wait_ok()
@@ -253,7 +253,7 @@ def test_passwords(serve: Serve) -> None:
         proxy = serve(config=config)
         new = watched.failover("shard-1", PATIENT)
         assert eventually(lambda: roles(proxy)["shard-1"]["primary"] == [new.address])
-        assert eventually(lambda: proxy.http("/readyz")[0] == 200)
+        assert eventually(lambda: proxy.http("/readyz?all")[0] == 200)
         wrong = serve(config=config.replace("of the sentinels", "somebody else's"), ready=False)
         assert eventually(lambda: "the server refuses the proxy's AUTH: WRONGPASS" in wrong.log)
         none = serve(config=config.replace('password = "of the sentinels"', ""), ready=False)
@@ -270,13 +270,13 @@ def test_the_proxy_starts_before_the_sentinels(serve: Serve) -> None:
         sentinel.kill()
         proxy = serve("--sentinel", sentinel.address, "--masters", "shard-1", ready=False)
         assert eventually(lambda: "no sentinel answers" in proxy.log)
-        assert proxy.http("/readyz") == (503, "no shard serves the slots 0-16383\n")
+        assert proxy.http("/readyz?all") == (503, "no shard serves the slots 0-16383\n")
         with Wire(proxy.address) as client:
             client.send(b"SET k v\r\n")
             time.sleep(0.2)
             sentinel.start()
             assert client.reply() == b"+OK\r\n"
-        assert eventually(lambda: proxy.http("/readyz")[0] == 200)
+        assert eventually(lambda: proxy.http("/readyz?all")[0] == 200)
 
 
 def test_a_server_is_no_sentinel(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> None:

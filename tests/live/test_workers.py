@@ -46,7 +46,10 @@ def proxy(shards: LocalShards, serve: Serve) -> ProxyProcess:
 @pytest.fixture(scope="module")
 def standing_proxy(shards: LocalShards, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     """Two workers that several tests share."""
-    proxy = ProxyProcess(tmp_path_factory.mktemp("standing"), "--static", shards.static, "--workers", "2")
+    directory = tmp_path_factory.mktemp("standing")
+    # A worker is stopped for longer than usual in one of the tests.
+    config = "worker_patience = '60s'\n"
+    proxy = ProxyProcess(directory, "--static", shards.static, "--workers", "2", config=config)
     with proxy.serving():
         yield proxy
 
@@ -322,6 +325,48 @@ def test_a_stuck_worker_holds_up_nobody_for_long(shards: LocalShards, standing: 
         # The one that has left is seen off when its worker comes to it.
         assert eventually(lambda: len(listed(one)) == 2)
     assert standing.log.count(f"worker does not answer worker=1 pid={pid}\n") == 1
+
+
+@pytest.mark.drill
+@pytest.mark.quick
+def test_a_stuck_worker_is_killed_and_started_again(shards: LocalShards, serve: Serve) -> None:
+    proxy = serve("--static", shards.static, "--workers", "2", config="worker_patience = '1s'\n")
+    with ExitStack() as stack:
+        one, two = one_of_each(proxy.address, stack)
+        pid = workers(proxy)[1]
+        os.kill(pid, signal.SIGSTOP)
+        assert eventually(lambda: not runs(pid))
+        assert two.closed()
+        assert one.ask("PING") == b"+PONG\r\n"
+        assert eventually(lambda: ready(proxy))
+        assert workers(proxy)[1] != pid
+        one_of_each(proxy.address, stack)
+    assert value(samples(proxy), "slotgate_workers_stuck_total") == restarts(proxy) == 1
+    assert f"worker is stuck, and is killed worker=1 pid={pid} silent=1s\n" in proxy.log
+    assert f"worker ended worker=1 pid={pid} signal=SIGKILL" in proxy.log
+
+
+@pytest.mark.drill
+@pytest.mark.quick
+def test_a_stuck_supervisor_is_given_up(shards: LocalShards, serve: Serve) -> None:
+    """The workers go on serving meanwhile, and then drain."""
+    proxy = serve("--static", shards.static, "--workers", "2", config="worker_patience = '1s'\n")
+    pids = [*workers(proxy).values(), proxy.pid]
+    with ExitStack() as stack:
+        one, two = one_of_each(proxy.address, stack)
+        began = time.monotonic()
+        os.kill(proxy.pid, signal.SIGSTOP)
+        while time.monotonic() - began < 2:
+            assert one.ask("PING") == two.ask("PING") == b"+PONG\r\n"
+        assert one.closed()
+        assert two.closed()
+        assert 2.5 < time.monotonic() - began < 10
+    assert eventually(lambda: not any(runs(pid) for pid in pids))
+    assert proxy.log.count("the supervisor does not answer") == 2
+    assert "the supervisor is stuck, and is killed" in proxy.log
+    assert proxy.log.count(" stopped\n") == 2
+    assert "Traceback" not in proxy.log
+    proxy.kill()
 
 
 def test_sigterm_drains_all_workers(shards: LocalShards, serve: Serve) -> None:

@@ -125,7 +125,7 @@ class ProxyProcess:
 
     def _answers(self, wanted: int) -> bool:
         with contextlib.suppress(OSError):
-            status, _ = self.http("/readyz")
+            status, _ = self.http("/readyz?all")
             return status == wanted or not wanted
         return False
 

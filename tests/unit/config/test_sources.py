@@ -178,9 +178,10 @@ def test_unknown_keys(tmp_path: Path) -> None:
         [limit]
     """
     keys = (
-        "listen, listeners, admin, protected_mode, trusted_proxies, workers, watch_config, drain_timeout, measure, "
-        "read_from, max_replica_lag, read_your_writes, cross_slot, undeclared_keys, keyless_shard, present_as, "
-        "advertise, topology, cluster, sentinel, shards, colocate, backend, limits, users, aclfile, audit, log"
+        "listen, listeners, admin, protected_mode, trusted_proxies, workers, watch_config, drain_timeout, "
+        "shutdown_delay, worker_patience, ready_when, measure, read_from, max_replica_lag, read_your_writes, "
+        "cross_slot, undeclared_keys, keyless_shard, present_as, advertise, topology, cluster, sentinel, shards, "
+        "colocate, backend, limits, users, aclfile, audit, log"
     )
     assert sorted(problems(tmp_path, text)) == [
         (

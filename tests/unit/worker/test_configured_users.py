@@ -14,8 +14,7 @@ from proxy.session.acl_rules import AclUser
 from proxy.session.acl_users import Users
 from proxy.session.passwords import Scrypt
 from proxy.session.users import DEFAULT_RULES
-from proxy.worker.configured_users import AclFile, logging_logins, users_of
-from proxy.worker.supervisor import ChangedUsers
+from proxy.worker.configured_users import AclFile, ChangedUsers, logging_logins, users_of
 
 SHARDS = {"shards": [{"primary": "127.0.0.1:7000"}]}
 
