@@ -166,7 +166,7 @@ def test_help(root: Wire) -> None:
     assert isinstance(lines, list)
     assert lines[0].startswith(b"SLOTGATE <subcommand>")
     assert {line.split()[0] for line in lines[1:] if not line.startswith(b" ")} == {
-        *(b"CLIENTS", b"CONFIG", b"NODES", b"SCRIPTS", b"SEND", b"WHERE", b"HELP")
+        *(b"CLIENTS", b"CONFIG", b"NODES", b"RELOAD", b"SCRIPTS", b"SEND", b"WHERE", b"HELP")
     }
 
 
