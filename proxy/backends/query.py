@@ -89,6 +89,13 @@ class Line:
         """Whether the connection is open, as far as is known."""
         return self._writer is not None
 
+    @property
+    def certificate_expires(self) -> float | None:
+        """When the server's certificate expires, in seconds since 1970; None without TLS, or without its
+        verification."""
+        certificate = None if self._writer is None else self._writer.get_extra_info("peercert")
+        return float(ssl.cert_time_to_seconds(certificate["notAfter"])) if certificate else None
+
     async def connect(self, commands: Sequence[Sequence[str]] = ()) -> list[Reply]:
         """Connect, authenticate, and send ``commands``, all in one piece. Returns their replies. Raises as ``ask``
         does, but has no timeout."""
