@@ -24,7 +24,7 @@ from proxy.errors import SlotgateError
 from proxy.session.virtual_cluster import Address, Presented
 from proxy.sharding.topology import Topology, build_topology
 from proxy.transport import descriptors
-from proxy.transport.listeners import BACKLOG, listen
+from proxy.transport.listeners import BACKLOG, listen, refuse_taken
 from proxy.transport.proxy_protocol import ProxyProtocol, TrustedProxies
 from proxy.transport.transports import best_transports
 from proxy.worker import logs, memory
@@ -72,6 +72,8 @@ def run(config: Config, config_file: str = "") -> int:
     audit_rules_of(config)
     # Workers inherit the limit.
     descriptors.check(descriptors.raise_limit(), config, topology)
+    admin = () if config.admin.address is None else (config.admin.address,)
+    refuse_taken([*(each.address for each in config.listening), *admin])
     if config.topology.kind == "static":
         uvloop.run(_refuse_clusters(config, topology))
     if config.worker_count > 1:

@@ -141,7 +141,13 @@ def test_a_server_that_refuses(refusal: str, said: str) -> None:
 
 
 def test_answers_that_are_none_of_redis(tmp_path: Path) -> None:
-    for odd in [[None] * len(QUESTIONS), [7] * len(QUESTIONS), [b""] * len(QUESTIONS), [[]] * len(QUESTIONS)]:
+    answers: list[list[object]] = [
+        [None] * len(QUESTIONS),
+        [7] * len(QUESTIONS),
+        [b""] * len(QUESTIONS),
+        [[]] * len(QUESTIONS),
+    ]
+    for odd in answers:
         assert read(ONE, odd).failure == "does not answer INFO as a Redis server does"
     facts = read(ONE, [[], *replies()[1:5], 7, *([7] * len(SETTINGS))])
     assert (facts.failure, facts.settings, facts.modules, facts.role) == ("", {}, None, "primary")
