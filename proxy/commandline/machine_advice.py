@@ -14,9 +14,9 @@ from proxy.commandline.findings import Finding
 from proxy.config import Config
 from proxy.config.certificates import expires_at
 from proxy.config.listener_checks import servers
+from proxy.config.machine import cores
 from proxy.config.secret import PASSWORD_KEYS, TOKEN_KEYS
 from proxy.config.users import BACKEND_KEYS
-from proxy.config.values import cores
 from proxy.sharding.topology import build_topology
 from proxy.transport.descriptors import divide, hard_limit
 
@@ -45,7 +45,7 @@ def _processor(config: Config) -> Iterator[Finding]:
     if config.worker_count > cores():
         yield _warning(
             "workers",
-            f"({config.worker_count}) are more than the cores of this machine ({cores()}): more processes serve no "
+            f"({config.worker_count}) are more than the cores that it may use here ({cores()}): more processes serve no "
             'more, and take memory. Write "auto"',
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from proxy.config import Config, User
 from proxy.config.colocate import ColocateSection
 from proxy.config.listeners import ListenerSection
-from proxy.config.values import cores
+from proxy.config.machine import cores
 from proxy.sharding.topology import build_topology, even_ranges, format_ranges
 
 

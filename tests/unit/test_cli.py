@@ -15,7 +15,8 @@ from proxy.cli import main
 from proxy.compiled import engine
 from proxy.config import Config
 from proxy.config.environment import ENGINE
-from proxy.config.values import cores, parse_static
+from proxy.config.machine import cores
+from proxy.config.values import parse_static
 
 GOOD = """
 listen = ["127.0.0.1:6390", "unix:/run/slotgate.sock"]

@@ -88,7 +88,7 @@ MISTAKES = {
     "little time to drain": (f'drain_timeout = "1s"\n{SHARD}', "drain_timeout: (1s) is shorter than backend.request"),
     "no keepalive": (f'{SHARD}[limits]\ntcp_keepalive = "0s"\n', "a client that vanishes without a word"),
     "a short idle timeout": (f'{SHARD}[limits]\nidle_timeout = "5s"\n', "find their idle connections closed"),
-    "more workers than cores": (f"workers = 1000\n{SHARD}", "more than the cores of this machine"),
+    "more workers than cores": (f"workers = 1000\n{SHARD}", "are more than the cores that it may use here"),
     "a listener that is closed to others": (
         f'listen = "0.0.0.0:6380"\n{SHARD}',
         "protected  0.0.0.0:6380 accepts clients of this machine only",
