@@ -45,8 +45,8 @@ def _processor(config: Config) -> Iterator[Finding]:
     if config.worker_count > cores():
         yield _warning(
             "workers",
-            f"({config.worker_count}) are more than the cores that it may use here ({cores()}): more processes serve no "
-            'more, and take memory. Write "auto"',
+            f"({config.worker_count}) are more than the cores that it may use here ({cores()}): more processes "
+            'serve no more, and take memory. Write "auto"',
         )
 
 

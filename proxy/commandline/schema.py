@@ -10,7 +10,6 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -127,16 +126,11 @@ def _of_type(annotation: Any, metadata: list[Any]) -> Schema:
 def _bounds(metadata: list[Any], form: Mapping[str, Any]) -> Schema:
     """Return the bounds of a number or a text; those of durations and sizes are in units that a schema can not
     compare."""
-    found: Schema = {}
-    for each in metadata:
-        if form.get("type") in ("integer", "number"):
-            match each:
-                case Ge(ge=bound):
-                    found["minimum"] = bound
-                case Gt(gt=bound):
-                    found["exclusiveMinimum"] = bound
-                case Le(le=bound):
-                    found["maximum"] = bound
-        elif form.get("type") == "string" and isinstance(each, MinLen):
-            found["minLength"] = each.min_length
-    return found
+    known = _TEXT_BOUNDS if form.get("type") == "string" else _NUMBER_BOUNDS if form.get("type") in _NUMBERS else ()
+    return {word: bound for each in metadata for key, word in known if (bound := getattr(each, key, None)) is not None}
+
+
+_NUMBERS = ("integer", "number")
+_NUMBER_BOUNDS = (("ge", "minimum"), ("gt", "exclusiveMinimum"), ("le", "maximum"))
+_TEXT_BOUNDS = (("min_length", "minLength"),)
+"""The attributes of a field's metadata that are bounds, and the words that a schema has for them."""
