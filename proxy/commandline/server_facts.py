@@ -5,6 +5,7 @@ A setting that the proxy's user may not read is None, as on many managed service
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -70,6 +71,15 @@ class ReportedFacts:
     def clustered(self) -> bool:
         """Whether the server is in cluster mode."""
         return "cluster" in (self.info.get("redis_mode"), self.info.get("server_mode"))
+
+    @property
+    def replicas(self) -> list[tuple[str, int]]:
+        """The addresses of the replicas that a primary reports."""
+        lines = (value for name, value in self.info.items() if re.fullmatch("slave[0-9]+", name))
+        pairs = [dict(each.partition("=")[::2] for each in line.split(",")) for line in lines]
+        return [
+            (each["ip"], int(each["port"])) for each in pairs if each.get("ip") and each.get("port", "").isdecimal()
+        ]
 
     def number(self, name: str) -> int | None:
         """Return a setting, or a field of INFO, as a number; None if it is not known."""

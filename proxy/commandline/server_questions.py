@@ -19,6 +19,7 @@ from proxy.config.words import suggestion
 from proxy.discovery import clusterview, sentinelview
 from proxy.discovery.learn import slots_served
 from proxy.errors import BackendError
+from proxy.planning.refusals import remapped
 from proxy.sharding.slots import SLOTS
 from proxy.sharding.topology import Node, build_topology, format_ranges
 from proxy.transport.tls import sentinel_tls
@@ -54,6 +55,8 @@ class Inspection:
         """Find the servers, ask all of them, and judge the answers."""
         places = await self._places()
         facts = await asyncio.gather(*map(self._facts, places))
+        if self._config.topology.kind == "static" and self._config.topology.discover_replicas:
+            facts += await asyncio.gather(*map(self._facts, self._discovered(facts)))
         judged = [*judge_all(facts, self._config), *await self._users(facts)]
         self._rows += [row(each, judged) for each in facts]
         return self._rows, [*self._findings, *judged]
@@ -103,6 +106,18 @@ class Inspection:
                 return await self._places_of_sentinels()
         shards = build_topology(self._config).shards
         return [place for each in shards for place in _members(each.name, each.primary, each.replicas)]
+
+    def _discovered(self, servers: Sequence[ReportedFacts]) -> list[NamedServer]:
+        """Return the replicas that primaries report and the configuration does not name."""
+        remap, named = self._config.topology.remap, {each.place.node for each in servers}
+        found = []
+        for facts in servers:
+            for host, port in facts.replicas if facts.place.expected == "primary" else ():
+                node = remapped(Node(host, port), remap)
+                if node not in named:
+                    named.add(node)
+                    found.append(NamedServer(node, facts.place.shard, "replica", facts.place.node))
+        return found
 
     # ---- Redis Cluster
 

@@ -1,8 +1,10 @@
 """``slotgate check --connect`` against real servers: what each of them says about itself, and what does not fit."""
 
 import json
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -132,6 +134,39 @@ def test_servers_in_the_wrong_place(shards: LocalShards, tmp_path: Path) -> None
         assert len(found) == len(lines)
         for line, words in zip(found, lines, strict=True):
             assert line.startswith(words)
+
+
+def test_replicas_that_are_discovered(shards: LocalShards, tmp_path: Path) -> None:
+    primaries = static(*([primary] for primary, _ in servers_of(shards)))
+    text, code = checked(tmp_path, f"{primaries}[topology]\ndiscover_replicas = true\n", strict=True)
+    assert code == 0
+    rows = {tuple(line.split()[:3]) for line in text.splitlines() if line.endswith(" ok")}
+    assert rows == {
+        (server, f"shard-{index}", role)
+        for index, servers in enumerate(servers_of(shards), start=1)
+        for server, role in zip(servers, ("primary", "replica"), strict=True)
+    }
+
+
+def test_a_server_that_hangs(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as web:
+        web.settimeout(10)
+
+        def answer() -> None:
+            with web.accept()[0] as client:
+                client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (silent, web)]
+        text, code = checked(
+            tmp_path, f'{static(*([each] for each in addresses))}[backend]\nconnect_timeout = "100ms"\n'
+        )
+        answering.join()
+    assert code == 1
+    hanging, other = [line for line in findings(text) if line.startswith("error")]
+    assert hanging.startswith(f"error      {addresses[0]} (shard-1): does not answer within 3.1 s: a firewall may drop")
+    assert other.startswith(f"error      {addresses[1]} (shard-2): what answers is no Redis server")
 
 
 def test_servers_that_can_not_be_reached(tmp_path: Path) -> None:
