@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 from proxy import __version__
-from proxy.commandline.parser import CommandParser
+from proxy.commandline.parser import SHELLS, CommandParser, completion, manual
 from proxy.compiled import engine
 from proxy.config import load, parse_listen
 from proxy.config.environment import file_named, sets_topology
@@ -79,6 +79,11 @@ def _build_parser() -> CommandParser:
     listing = commands.add_parser("commands", help="list the commands and what the proxy does with each")
     listing.add_argument("--markdown", action="store_true", help="as docs/commands.md")
     listing.set_defaults(run=_commands)
+
+    completing = commands.add_parser("completion", help="print what a shell needs to complete the command")
+    completing.add_argument("shell", choices=SHELLS, help="the shell")
+    completing.set_defaults(run=lambda options: _print(completion(parser, options.shell)))
+    commands.add_parser("man", help="print the manual page").set_defaults(run=lambda _: _print(manual(parser)))
 
     demo = commands.add_parser("demo", help="start local servers and the proxy in front of them")
     demo.add_argument("--shards", type=_at_least(1), default=3, metavar="N", help="primaries (default: 3)")
@@ -225,6 +230,11 @@ def _demo(options: argparse.Namespace) -> int:
     from proxy.devservers.demo import run
 
     return run(shards=options.shards, replicas=options.replicas, listen=options.listen, topology=options.topology)
+
+
+def _print(text: str) -> int:
+    print(text.rstrip("\n"))
+    return 0
 
 
 def _at_least(lowest: int) -> Callable[[str], int]:

@@ -125,8 +125,10 @@ def _sections(config: Config) -> Iterator[tuple[str, object]]:
 
 
 def _open_to_all(path: Path) -> bool:
+    """Whether every user can read the file, and get to it."""
     try:
-        return bool(path.stat().st_mode & stat.S_IROTH)
+        folders = path.resolve().parents
+        return bool(path.stat().st_mode & stat.S_IROTH) and all(each.stat().st_mode & stat.S_IXOTH for each in folders)
     except OSError:
         return False
 

@@ -1,13 +1,19 @@
-"""argparse with one-line errors, without abbreviated options, and with suggestions for what is misspelt."""
+"""argparse with one-line errors, without abbreviated options, and with suggestions for what is misspelt; and what
+shells and ``man`` know of the command, made from the parser."""
 
 from __future__ import annotations
 
 import argparse
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from proxy.config.words import suggestion
+from proxy.errors import SlotgateError
+
+SHELLS = ("bash", "zsh", "tcsh")
+_EXTRA = "{} is not installed, which makes it: pip install 'slotgate[shell]'"
 
 _CHOICE = re.compile(r"invalid choice: '?([^' ]+)'? \(choose from (.*)\)", re.DOTALL)
 _UNKNOWN = "unrecognized arguments: "
@@ -58,3 +64,27 @@ class CommandParser(argparse.ArgumentParser):
     def option_names(self) -> Sequence[str]:
         """Return the long options."""
         return [name for action in self._actions for name in action.option_strings if name.startswith(_LONG)]
+
+
+def completion(parser: CommandParser, shell: str) -> str:
+    """Return the script with which ``shell`` completes the command. Raises SlotgateError without shtab."""
+    try:
+        import shtab
+    except ImportError:
+        raise SlotgateError(_EXTRA.format("shtab")) from None
+    for each in (parser, *parser.subcommands()):
+        for action in each._actions:
+            if action.type is Path:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab reads it, argparse has no such name
+    return shtab.complete(parser, shell)
+
+
+def manual(parser: CommandParser) -> str:
+    """Return the manual page of the command, as ``man`` reads it. Raises SlotgateError without argparse-manpage."""
+    try:
+        from argparse_manpage.manpage import Manpage
+    except ImportError:
+        raise SlotgateError(_EXTRA.format("argparse-manpage")) from None
+    page = Manpage(parser)
+    page.manual = "Slotgate"
+    return str(page)

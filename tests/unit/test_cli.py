@@ -333,6 +333,36 @@ def test_commands_prints_the_table(capsys: Output) -> None:
     assert lines[-1].strip()
 
 
+class TestShell:
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+    def test_a_completion(self, shell: str, capsys: Output) -> None:
+        assert main(["completion", shell]) == 0
+        script = capsys.readouterr().out
+        assert all(word in script for word in ("slotgate", "check", "connect", "prefer_replica", "schema"))
+
+    def test_bash_reads_it(self, capsys: Output) -> None:
+        main(["completion", "bash"])
+        subprocess.run(["bash", "-n"], input=capsys.readouterr().out, text=True, check=True, timeout=10)
+
+    def test_the_manual_page(self, capsys: Output) -> None:
+        assert main(["man"]) == 0
+        page = capsys.readouterr().out
+        assert page.startswith('.TH SLOTGATE "1"')
+        assert all(rf"\-\-{option}" in page for option in ("connect", "static", "strict", "markdown", "replicas"))
+
+    @pytest.mark.parametrize(
+        ("argv", "package", "name"),
+        [(["completion", "bash"], "shtab", "shtab"), (["man"], "argparse_manpage.manpage", "argparse-manpage")],
+    )
+    def test_without_the_package(
+        self, argv: list[str], package: str, name: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, package, None)
+        assert main(argv) == 1
+        words = f"slotgate: {name} is not installed, which makes it: pip install 'slotgate[shell]'\n"
+        assert capsys.readouterr() == ("", words)
+
+
 def test_no_command(capsys: Output) -> None:
     assert usage_error([], capsys) == "slotgate: the following arguments are required: COMMAND (see slotgate --help)"
 

@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -176,6 +178,15 @@ def test_more_clients_than_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "Raise the limit to" in line
 
 
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that every user can get to, other than that of a test."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
 PASSWORDS = (
     f'{SHARD}[backend]\npassword = "{SECRET}"\n',
     f'{SHARD}[admin]\ntoken = "{SECRET}"\n',
@@ -185,37 +196,39 @@ PASSWORDS = (
 
 
 @pytest.mark.parametrize("text", PASSWORDS)
-def test_passwords_that_everybody_can_read(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "slotgate.toml"
-    assert "can read it" not in said(tmp_path, text)[0]
+def test_passwords_that_everybody_can_read(public: Path, text: str) -> None:
+    path = public / "slotgate.toml"
+    assert "can read it" not in said(public, text)[0]
     path.chmod(0o644)
     found, _ = check(path, {}, {}, CheckOptions())
     assert f"warning    {path}: has passwords, and every user of this machine can read it: chmod 640 it" in found
     assert SECRET not in found
+    public.chmod(0o750)
+    assert "can read it" not in check(path, {}, {}, CheckOptions())[0]
 
 
-def test_no_warning_without_passwords(tmp_path: Path) -> None:
-    path = tmp_path / "slotgate.toml"
+def test_no_warning_without_passwords(public: Path) -> None:
+    path = public / "slotgate.toml"
     path.write_text(f'{SHARD}[backend]\npassword_env = "PW"\n')
     path.chmod(0o644)
     assert "can read" not in check(path, {}, {"PW": SECRET}, CheckOptions())[0]
 
 
 @pytest.mark.parametrize("table", ["[backend]", '[[users]]\nname = "a"', '[admin]\nusername = "a"'])
-def test_a_password_file_that_everybody_can_read(tmp_path: Path, table: str) -> None:
-    file = tmp_path / "pw"
+def test_a_password_file_that_everybody_can_read(public: Path, table: str) -> None:
+    file = public / "pw"
     file.write_text(SECRET)
     for mode, warned in (0o644, True), (0o640, False):
         file.chmod(mode)
-        found, _ = said(tmp_path, f'{SHARD}{table}\npassword_file = "pw"\n')
+        found, _ = said(public, f'{SHARD}{table}\npassword_file = "pw"\n')
         assert ("password_file: names pw, where every user of this machine can read a password" in found) == warned
 
 
-def test_an_aclfile_that_everybody_can_read(tmp_path: Path) -> None:
-    file = tmp_path / "users.acl"
+def test_an_aclfile_that_everybody_can_read(public: Path) -> None:
+    file = public / "users.acl"
     file.write_text("user default on nopass ~* &* +@all\n")
     file.chmod(0o644)
-    found, _ = said(tmp_path, f'protected_mode = false\nlisten = "0.0.0.0:6380"\naclfile = "users.acl"\n{SHARD}')
+    found, _ = said(public, f'protected_mode = false\nlisten = "0.0.0.0:6380"\naclfile = "users.acl"\n{SHARD}')
     assert f"aclfile: names {file}, where every user of this machine can read password hashes" in found
     assert "protected_mode: is false, and the user default needs no password" in found
 
