@@ -163,6 +163,10 @@ def _certificates(config: Config) -> Iterator[Finding]:
 
 def expiry_words(left: float) -> str:
     """Return the words for a certificate that is valid for ``left`` more seconds."""
-    if left < 0:
-        return f"whose certificate expired {-left / 86400:.0f} days ago: renew it"
-    return f"whose certificate expires in {left / 86400:.0f} days: renew it"
+    days = round(abs(left) / 86400)
+    number = "1 day" if days == 1 else f"{days} days"
+    return (
+        f"whose certificate expired {number} ago: renew it"
+        if left < 0
+        else f"whose certificate expires in {number}: renew it"
+    )

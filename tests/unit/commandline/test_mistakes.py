@@ -2,7 +2,6 @@
 
 import json
 import os
-import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from proxy.commandline import machine_advice
 from proxy.commandline.check import CheckOptions, check
 from proxy.transport.descriptors import PLENTY
+from tests.support.certificates import Authority
 
 SHARD = '[[shards]]\nprimary = "127.0.0.1:7001"\n'
 PAIR = '[[shards]]\nprimary = "127.0.0.1:7001"\nreplicas = ["127.0.0.1:7002"]\n'
@@ -233,11 +233,32 @@ def test_an_aclfile_that_everybody_can_read(public: Path) -> None:
     assert "protected_mode: is false, and the user default needs no password" in found
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_socket_folder_that_can_not_be_written(tmp_path: Path) -> None:
-    folder = tmp_path / "closed"
-    folder.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
-    assert "where this user can make no file" in said(tmp_path, f'listen = "unix:{folder}/s.sock"\n{SHARD}')[0]
+def test_a_socket_folder_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: str(path) != str(tmp_path))
+    found, _ = said(tmp_path, f'listen = "unix:{tmp_path}/s.sock"\n{SHARD}')
+    assert f"listen[0]: is a socket in {tmp_path}, where this user can make no file: change its owner or mode" in found
+
+
+def test_certificates_that_end(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    for days, words in (-1, "expired 1 day ago"), (5, "expires in 5 days"), (60, ""):
+        pair = authority.sign(f"cert{days}", days=days)
+        text = (
+            f'{SHARD}[admin]\ntls_cert_file = "{pair.certificate}"\ntls_key_file = "{pair.key}"\n'
+            f'[[listeners]]\naddress = "127.0.0.1:6381"\n[listeners.tls]\ncert_file = "{pair.certificate}"\n'
+            f'key_file = "{pair.key}"\n'
+        )
+        found, code = said(tmp_path, text)
+        assert code == 0
+        lines = [line for line in found.splitlines() if "renew it" in line]
+        if not words:
+            assert lines == []
+            continue
+        one, two = lines
+        assert one.startswith(f"warning    admin.tls_cert_file: names {pair.certificate}, whose certificate {words}")
+        assert two.startswith(
+            f"warning    listeners[0].tls.cert_file: names {pair.certificate}, whose certificate {words}"
+        )
 
 
 def test_as_json(tmp_path: Path) -> None:
