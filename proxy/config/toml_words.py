@@ -16,10 +16,11 @@ from proxy.errors import ConfigError
 _PLACE = re.compile(r"\(at (?:line ([0-9]+), column [0-9]+|end of document)\)")
 _START = re.compile(r'\s*(\[{1,2})?\s*"?([A-Za-z0-9_.-]+)"?')
 _BACKSLASH = "write \\\\ for each backslash, or put the text in single quotes"
+_ONE_EACH = 'a text stands in quotes, as in "20s"; one key stands on each line, and a comment begins with #'
 _ADVICE = (
     ("Expected '=' after a key", 'write KEY = VALUE, as in read_from = "any"'),
     ("Invalid value", 'a text stands in quotes, as in "20s"; numbers, true and false stand without'),
-    ("Expected newline or end of document", "one key stands on each line, and what follows a value begins with #"),
+    ("Expected newline or end of document", _ONE_EACH),
     ("Cannot overwrite a value", "the key is there twice: keep one of them"),
     ("Cannot declare", "the table is there twice: put all its keys under one heading"),
     ("Cannot mutate", "the table is written in two ways: put all its keys under one heading"),

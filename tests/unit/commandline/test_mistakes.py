@@ -22,7 +22,7 @@ OPEN_USER = '[[users]]\nname = "default"\nnopass = true\n'
 MISTAKES = {
     # ---- what is no TOML
     "no equals sign": ("read_from any\n", "read_from ...; write KEY = VALUE"),
-    "text without quotes": (f"drain_timeout = 20s\n{SHARD}", "line 1, column"),
+    "text without quotes": (f"drain_timeout = 20s\n{SHARD}", 'drain_timeout ...; a text stands in quotes, as in "20s"'),
     "word without quotes": (f"read_from = any\n{SHARD}", 'a text stands in quotes, as in "20s"'),
     "password without quotes": (f"[backend]\npassword = {SECRET}\n", "a text stands in quotes"),
     "a quote is missing": (f'[backend]\npassword = "{SECRET}\n', "ends with one, on the same line"),
