@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import hiredis
 
-from proxy.backends.handshake import TAKES_NO_HEADER, Credentials, refuses_header
+from proxy.backends.handshake import TAKES_NO_HEADER, Credentials, refuses_header, without_arguments
 from proxy.errors import BackendError
 from proxy.resp import encode
 from proxy.resp.bounded_reader import SHORT, BoundedReader, ReplyBounds, ReplyTooLong
@@ -109,7 +109,7 @@ class Line:
             raise BackendError(lost_words(error, self._credentials.tls, False)) from error
         if login and isinstance(replies[0], hiredis.ReplyError):
             self.close()
-            raise BackendError(f"the server refuses the proxy's AUTH: {replies[0]}")
+            raise BackendError(f"the server refuses the proxy's AUTH: {without_arguments(str(replies[0]))}")
         return replies[len(login) :]
 
     async def ask(self, commands: Sequence[Sequence[str]]) -> list[Reply]:

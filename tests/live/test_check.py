@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.commandline.check import CheckOptions, check
+from proxy.commandline.server_facts import QUESTIONS
 from proxy.devservers.cluster import start_cluster
 from proxy.devservers.sentinel import start_watched
 from proxy.devservers.servers import LocalServer, LocalShards, ServerBinary, free_port, start_many
@@ -167,6 +168,26 @@ def test_a_server_that_hangs(tmp_path: Path) -> None:
     hanging, other = [line for line in findings(text) if line.startswith("error")]
     assert hanging.startswith(f"error      {addresses[0]} (shard-1): does not answer within 3.1 s: a firewall may drop")
     assert other.startswith(f"error      {addresses[1]} (shard-2): what answers is no Redis server")
+
+
+def test_a_server_that_quotes_the_password(tmp_path: Path) -> None:
+    """As a server does on which AUTH has another name (rename-command)."""
+    with socket.create_server(("127.0.0.1", 0)) as odd:
+        odd.settimeout(10)
+
+        def answer() -> None:
+            with odd.accept()[0] as client:
+                words = f"-ERR unknown command 'AUTH', with args beginning with: '{SECRET}' \r\n"
+                client.sendall(words.encode() + b"-NOAUTH Authentication required.\r\n" * len(QUESTIONS))
+                client.recv(10000)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        address = f"127.0.0.1:{odd.getsockname()[1]}"
+        text, code = checked(tmp_path, f'{static([address])}[backend]\npassword = "{SECRET}"\n')
+        answering.join()
+    assert f"{address} (shard-1): the server refuses the proxy's AUTH: ERR unknown command 'AUTH'\n" in text
+    assert code == 1
 
 
 def test_servers_that_can_not_be_reached(tmp_path: Path) -> None:
