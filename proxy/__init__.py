@@ -41,6 +41,7 @@ The floors. A module imports only from lower floors and from its own, without a 
     7  client      one client's connection, and the fast paths
     8  worker      the processes, their composition root, the admin port
     9  devservers  real local servers for the demo and the tests
+    9  commandline  the check of a configuration, and what helps to write one
     9  cli         the command line
 
 With ``workers = N`` all of this is in each of N processes (worker/worker) on one port, under a supervisor

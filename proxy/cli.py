@@ -1,4 +1,4 @@
-"""The command ``slotgate``: serve, demo, check, commands.
+"""The command ``slotgate``: serve, check, init, config, demo, commands.
 
 Exit codes: 0 done, 1 a configuration or a server that can not be used, 2 wrong usage, 130 interrupted.
 """
@@ -7,39 +7,25 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import get_args
 
 from proxy import __version__
+from proxy.commandline.parser import SHELLS, CommandParser, completion, manual
 from proxy.compiled import engine
-from proxy.config import Config, User, load, parse_listen
-from proxy.config.checks import contradictions
-from proxy.config.client_limits import PROTECTED
-from proxy.config.colocate import ColocateSection
-from proxy.config.environment import sets_topology
-from proxy.config.listeners import ListenerSection
-from proxy.config.machine import cores
-from proxy.config.values import ReadFrom, parse_workers
+from proxy.config import load, parse_listen
+from proxy.config.environment import file_named, sets_topology
+from proxy.config.values import ReadFrom, parse_static, parse_workers
 from proxy.errors import ConfigError, SlotgateError
-from proxy.sharding.topology import build_topology, even_ranges, format_ranges
 
 # 128 + SIGPIPE: the exit code that a shell reports for any other tool in `... | head`.
 EXIT_PIPE = 141
 _EXIT_INTERRUPTED = 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse with one-line errors and no abbreviated options."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **settings})
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,8 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         # The flush happens here because a closed pipe would cause a traceback at exit.
         sys.stdout.flush()
     except ConfigError as error:
-        for where, words in error.problems:
-            print(f"slotgate: {where}: {words}", file=sys.stderr)
+        for line in error.lines():
+            print(f"slotgate: {line}", file=sys.stderr)
         return 1
     except SlotgateError as error:
         print(f"slotgate: {error}", file=sys.stderr)
@@ -65,8 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
-def _build_parser() -> _Parser:
-    parser = _Parser(prog="slotgate", description="A RESP-speaking sharding proxy in front of Redis servers.")
+def _build_parser() -> CommandParser:
+    parser = CommandParser(prog="slotgate", description="A RESP-speaking sharding proxy in front of Redis servers.")
     parser.add_argument("--version", action="version", version=f"slotgate {__version__} (engine: {engine()})")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -76,11 +62,29 @@ def _build_parser() -> _Parser:
 
     check = commands.add_parser("check", help="say every problem of a configuration, or what it means", epilog=_SOURCES)
     _add_config_options(check)
+    check.add_argument("--connect", action="store_true", help="ask every server and sentinel too")
+    check.add_argument("--show", action="store_true", help="print every value with its source")
+    check.add_argument("--strict", action="store_true", help="fail on warnings too")
+    check.add_argument("--format", choices=("text", "json"), default="text", help="(default: text)")
     check.set_defaults(run=_check, parser=check)
+
+    init = commands.add_parser("init", help="write a commented configuration to start with")
+    _add_topology_options(init)
+    init.add_argument("-o", "--output", type=Path, metavar="FILE", help="the file to write (default: print it)")
+    init.set_defaults(run=_init, parser=init)
+
+    about = commands.add_parser("config", help="say what a configuration may contain")
+    kinds = about.add_subparsers(title="what to say", metavar="WHAT", required=True)
+    kinds.add_parser("schema", help="the JSON Schema of the file, for editors").set_defaults(run=_schema)
 
     listing = commands.add_parser("commands", help="list the commands and what the proxy does with each")
     listing.add_argument("--markdown", action="store_true", help="as docs/commands.md")
     listing.set_defaults(run=_commands)
+
+    completing = commands.add_parser("completion", help="print what a shell needs to complete the command")
+    completing.add_argument("shell", choices=SHELLS, help="the shell")
+    completing.set_defaults(run=lambda options: _print(completion(parser, options.shell)))
+    commands.add_parser("man", help="print the manual page").set_defaults(run=lambda _: _print(manual(parser)))
 
     demo = commands.add_parser("demo", help="start local servers and the proxy in front of them")
     demo.add_argument("--shards", type=_at_least(1), default=3, metavar="N", help="primaries (default: 3)")
@@ -99,8 +103,14 @@ _SOURCES = "Flags win over SLOTGATE_ environment variables, those over the file,
 
 
 def _add_config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="the configuration, TOML (default: $SLOTGATE_CONFIG)"
+    )
+    _add_topology_options(parser)
+
+
+def _add_topology_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("-c", "--config", type=Path, metavar="FILE", help="the configuration, TOML")
     add("--listen", action="append", metavar="HOST:PORT", help="where clients connect; may be given several times")
     topology = parser.add_mutually_exclusive_group()
     topology.add_argument(
@@ -114,16 +124,21 @@ def _add_config_options(parser: argparse.ArgumentParser) -> None:
     add("--admin", metavar="HOST:PORT", help='where /metrics and /healthz are; "" is off')
 
 
-def _load(options: argparse.Namespace) -> Config:
-    """Return the configuration from the file, the environment and the flags. Raises ConfigError."""
+def _need_each_other(options: argparse.Namespace) -> None:
     if (options.masters is None) != (options.sentinel is None):
         options.parser.error("--sentinel and --masters need each other")
+
+
+def _sources(options: argparse.Namespace) -> tuple[Path | None, Mapping[str, object]]:
+    """Return the configuration file and the flags, in the structure of the file."""
+    _need_each_other(options)
+    path = options.config or file_named(os.environ)
     named = options.static or options.cluster or options.sentinel
-    if options.config is None and named is None and not sets_topology(os.environ):
+    if path is None and named is None and not sets_topology(os.environ):
         options.parser.error(
             "no shards are named: give -c FILE, --static, --cluster, --sentinel, or set SLOTGATE_SHARDS"
         )
-    return load(options.config, _flags(options))
+    return path, _flags(options)
 
 
 def _flags(options: argparse.Namespace) -> Mapping[str, object]:
@@ -155,94 +170,52 @@ def _found(kind: str) -> dict[str, object]:
     return {"kind": kind, "discover_replicas": False}
 
 
-def parse_static(text: str) -> list[dict[str, object]]:
-    """Return ``PRIMARY[/REPLICA...],...`` as ``[[shards]]``. A unix socket can not have replicas here, because its path
-    contains slashes."""
-    shards: list[dict[str, object]] = []
-    for part in text.split(","):
-        primary, *replicas = [part] if part.strip().startswith("unix:") else part.split("/")
-        shards.append({"primary": primary, "replicas": replicas})
-    return shards
-
-
 def _serve(options: argparse.Namespace) -> int:
-    config = _load(options)
+    path, flags = _sources(options)
+    config = load(path, flags)
     # The import is here so that `check` and `commands` start without an event loop. It makes no garbage.
     gc.disable()
     from proxy.worker.server import run
 
     gc.enable()
-    return run(config, partial(_load, options), str(options.config.absolute()) if options.config else "")
+    return run(config, partial(load, path, flags), str(path.absolute()) if path else "")
 
 
 def _check(options: argparse.Namespace) -> int:
-    try:
-        config = _load(options)
-        from proxy.worker.audit_log import audit_rules_of  # imported here for the same reason as in `_serve`
-        from proxy.worker.configured_users import users_of
+    from proxy.commandline.check import CheckOptions, check
 
-        users = [user.name for user in users_of(config) if user.enabled]
-        audit_rules_of(config)
-    except ConfigError as error:
-        for where, words in error.problems:
-            print(f"{where}: {words}")
-        return 1
-    for name, value in _summary(config, users):
-        print(f"{name:<10} {value}")
+    path, flags = _sources(options)
+    wanted = CheckOptions(options.connect, options.show, options.strict, options.format == "json")
+    text, code = check(path, flags, os.environ, wanted)
+    print(text)
+    return code
+
+
+def _init(options: argparse.Namespace) -> int:
+    from proxy.commandline.starting_file import starting_file
+
+    _need_each_other(options)
+    text = starting_file(_flags(options))
+    if options.output is None:
+        print(text, end="")
+        return 0
+    try:
+        # Passwords may be put into it, so that nobody else reads it.
+        with open(os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise SlotgateError(f"{options.output} exists already: choose another name, or remove it") from None
+    except OSError as error:
+        raise SlotgateError(f"{options.output} can not be written: {error.strerror}") from None
+    print(f"wrote {options.output}: look through it, then run slotgate check -c {options.output}")
     return 0
 
 
-def _summary(config: Config, users: Sequence[str]) -> list[tuple[str, str]]:
-    topology = build_topology(config)
-    lines = [("protected", PROTECTED.format(listener.address)) for listener in config.protected_listeners]
-    lines += [("warning", words) for words in contradictions(config)]
-    lines += [
-        ("listen", ", ".join(map(_listener_words, config.listening))),
-        ("admin", str(config.admin)),
-        ("workers", "1" if config.workers == 1 else f"{config.workers} ({cores()} cores here)"),
-        ("read_from", config.read_from),
-        ("users", ", ".join(users if config.aclfile else map(_user_words, config.users))),
-    ]
-    if config.limits.memory != "auto":
-        lines.append(("memory", f"{config.memory_share // 2**20} MB for each worker"))
-    if config.presents_cluster:
-        lines.append(("present_as", config.present_as))
-    if config.topology.kind == "cluster":
-        lines.append(("cluster", f"asked of {', '.join(map(str, config.cluster.seeds))}"))
-    if config.topology.kind == "sentinel":
-        lines.append(("sentinel", f"asked of {', '.join(map(str, config.sentinel.sentinels))}"))
-        for name, ranges in zip(config.sentinel.masters, even_ranges(len(config.sentinel.masters)), strict=True):
-            lines.append(("shard", f"{name}: slots {format_ranges(ranges)}"))
-    for index, shard in enumerate(topology.shards):
-        replicas = f", replicas {', '.join(map(str, shard.replicas))}" if shard.replicas else ""
-        slots = format_ranges(topology.ranges(index))
-        lines.append(("shard", f"{shard.name}: slots {slots}, primary {shard.primary}{replicas}"))
-    lines.extend(("colocate", _rule_words(rule)) for rule in config.colocate)
-    if config.audit.path is not None:
-        lines.append(("audit", f"{config.audit.path}, {len(config.audit.rules)} rules, on_full {config.audit.on_full}"))
-    if config.keyless_shard is not None:
-        lines.append(("scripts", f"those that declare no key run on {config.keyless_shard}"))
-    return lines
+def _schema(_options: argparse.Namespace) -> int:
+    from proxy.commandline.schema import schema
 
-
-def _listener_words(listener: ListenerSection) -> str:
-    words = []
-    for key in type(listener).model_fields:
-        value = getattr(listener, key)
-        if key != "address" and key in listener.model_fields_set:
-            words.append(f"{key} {', '.join(value) if isinstance(value, tuple) else value}")
-    return f"{listener.address} ({'; '.join(words)})" if words else str(listener.address)
-
-
-def _user_words(user: User) -> str:
-    return f"{user.name} (no password)" if user.nopass else user.name
-
-
-def _rule_words(rule: ColocateSection) -> str:
-    tags = "" if rule.hash_tags else "; hash tags do not count"
-    if rule.name is not None:
-        return f"keys that begin with {', '.join(map(repr, rule.prefixes))}: all in the slot of {rule.name!r}{tags}"
-    return f"keys that begin with {rule.prefix!r}: hashed up to field {rule.upto}, divided by {rule.separator!r}{tags}"
+    print(json.dumps(schema(), indent=2))
+    return 0
 
 
 def _commands(options: argparse.Namespace) -> int:
@@ -258,6 +231,11 @@ def _demo(options: argparse.Namespace) -> int:
     from proxy.devservers.demo import run
 
     return run(shards=options.shards, replicas=options.replicas, listen=options.listen, topology=options.topology)
+
+
+def _print(text: str) -> int:
+    print(text.rstrip("\n"))
+    return 0
 
 
 def _at_least(lowest: int) -> Callable[[str], int]:

@@ -6,7 +6,7 @@ code first; bytes of clients are quoted in it decoded as Latin-1, one character 
 writes it).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _QUOTED = 128
 
@@ -17,11 +17,21 @@ class SlotgateError(Exception):
 
 class ConfigError(SlotgateError):
     """A configuration that can not be used; ``problems`` holds pairs of a key path and a text that says what is wrong
-    and what to do."""
+    and what to do. ``places`` has the line of the file for the key paths of which it is known, such as
+    ``slotgate.toml:12``."""
 
-    def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
+    def __init__(self, problems: tuple[tuple[str, str], ...], places: Mapping[str, str] | None = None) -> None:
         self.problems = problems
+        self.places = places or {}
         super().__init__("\n".join(f"{path}: {text}" for path, text in problems))
+
+    def lines(self) -> list[str]:
+        """Return a line of text for each problem, with its place in the file."""
+        places = [self.places.get(path, "") for path, _ in self.problems]
+        return [
+            f"{path}: {text} ({place})" if place else f"{path}: {text}"
+            for (path, text), place in zip(self.problems, places, strict=True)
+        ]
 
 
 class BackendError(SlotgateError):

@@ -214,7 +214,7 @@ class Greeting:
             raise BackendError("the replica is not in sync with its primary")
 
     def _refused(self, asked: Step, words: str) -> None:
-        step = str(asked[0])
+        step, words = str(asked[0]), without_arguments(words)
         code = words.partition(" ")[0]
         if code == "NOAUTH":
             raise BackendError(NEEDS_PASSWORD)
@@ -241,6 +241,12 @@ class Greeting:
             return
         fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError
         raise fault(f"the server answers {step} with: {words}")
+
+
+def without_arguments(words: str) -> str:
+    """Return a server's error without the arguments that it quotes: a server that does not know AUTH or HELLO quotes
+    the password."""
+    return words.partition(", with args beginning with")[0]
 
 
 def refuses_header(reply: object) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import hiredis
 
-from proxy.backends.handshake import TAKES_NO_HEADER, Credentials, refuses_header
+from proxy.backends.handshake import TAKES_NO_HEADER, Credentials, refuses_header, without_arguments
 from proxy.errors import BackendError
 from proxy.resp import encode
 from proxy.resp.bounded_reader import SHORT, BoundedReader, ReplyBounds, ReplyTooLong
@@ -89,6 +89,13 @@ class Line:
         """Whether the connection is open, as far as is known."""
         return self._writer is not None
 
+    @property
+    def certificate_expires(self) -> float | None:
+        """When the server's certificate expires, in seconds since 1970; None without TLS, or without its
+        verification."""
+        certificate = None if self._writer is None else self._writer.get_extra_info("peercert")
+        return float(ssl.cert_time_to_seconds(certificate["notAfter"])) if certificate else None
+
     async def connect(self, commands: Sequence[Sequence[str]] = ()) -> list[Reply]:
         """Connect, authenticate, and send ``commands``, all in one piece. Returns their replies. Raises as ``ask``
         does, but has no timeout."""
@@ -102,7 +109,7 @@ class Line:
             raise BackendError(lost_words(error, self._credentials.tls, False)) from error
         if login and isinstance(replies[0], hiredis.ReplyError):
             self.close()
-            raise BackendError(f"the server refuses the proxy's AUTH: {replies[0]}")
+            raise BackendError(f"the server refuses the proxy's AUTH: {without_arguments(str(replies[0]))}")
         return replies[len(login) :]
 
     async def ask(self, commands: Sequence[Sequence[str]]) -> list[Reply]:

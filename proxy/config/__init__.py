@@ -22,6 +22,9 @@
     environment      the names of the ``SLOTGATE_`` variables
     variables        their reader, made of pydantic-settings
     sources          ``load``, which combines the file, the environment and the flags
+    toml_words       reads the file, or says which line is not TOML and what to write there
+    lines            the lines of the file on which its keys are
+    origins          the source of each value: the file and the line, a variable, or the command line
     reload           what differs when it is read again, and from when on it holds
     settings         the configuration in use as names and values, without secrets
 """

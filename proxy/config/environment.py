@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from proxy.config.words import LISTS, TABLES, Problem, suggestion
@@ -23,6 +24,9 @@ NAMES = frozenset(
 
 ENGINE = f"{PREFIX}ENGINE"
 """The variable that is read when the package is imported (``proxy.__init__``), so the file can not set it."""
+
+FILE = f"{PREFIX}CONFIG"
+"""The variable that names the file, unless ``-c`` does."""
 
 # Kubernetes and Docker set these variables for a service called "slotgate"; they are not an operator's mistake.
 _SERVICE_LINK = re.compile(
@@ -55,6 +59,7 @@ def unknown_variables(environ: Mapping[str, str], meant: frozenset[str]) -> list
         and name.upper() not in NAMES
         and name not in meant
         and (name, environ[name]) != (ENGINE, "python")
+        and name != FILE
         and not _SERVICE_LINK.fullmatch(name.upper())
     ]
 
@@ -65,7 +70,7 @@ def _not_a_variable(name: str) -> str:
     table = name.removeprefix(PREFIX).split("__")[0].lower()
     if table in LISTS and "__" in name:
         return f"sets nothing: the whole list is one variable, as JSON: {PREFIX}{table.upper()}='[{{...}}]'"
-    close = suggestion(name, sorted(NAMES), PREFIX)
+    close = suggestion(name, sorted({*NAMES, FILE}), PREFIX)
     return f"is not a variable of Slotgate{close}" if close else "is not a variable of Slotgate: unset it"
 
 
@@ -75,6 +80,11 @@ def variable_of(path: str, environ: Mapping[str, str]) -> str | None:
     present = {name.upper() for name in environ}
     candidates = ("__".join(keys[:count]).upper() for count in (2, 1))
     return next((f"{PREFIX}{name}" for name in candidates if f"{PREFIX}{name}" in present), None)
+
+
+def file_named(environ: Mapping[str, str]) -> Path | None:
+    """Return the configuration file that the environment names; None if it names none."""
+    return Path(environ[FILE]) if environ.get(FILE) else None
 
 
 def sets_topology(environ: Mapping[str, str]) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic.fields import FieldInfo
 
 DAY = 86400.0
 """The longest duration, in seconds."""
@@ -43,3 +45,11 @@ def short_name(value: str | None) -> str | None:
     if value and not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", value):
         raise ValueError("is not a good name: up to 64 letters, digits and _ . : - (it is shown in errors and metrics)")
     return value
+
+
+def parsers(field: FieldInfo) -> list[Callable[..., Any]]:
+    """Return the functions that parse and check a key's value, whether it may be left out or not."""
+    metadata = [*field.metadata]
+    for part in get_args(field.annotation):
+        metadata += getattr(part, "__metadata__", ())
+    return [each.func for each in metadata if hasattr(each, "func")]

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from proxy.config import Config
 
-_SECRET = frozenset(
+SECRET = frozenset(
     {"backend_password", "password", "password_sha256", "password_hash", "rules", "token", "token_sha256"}
 )
 
@@ -21,7 +21,7 @@ def settings(config: Config) -> Iterator[tuple[str, str]]:
 
 def _of_table(prefix: str, table: BaseModel) -> Iterator[tuple[str, str]]:
     for name in type(table).model_fields:
-        if name not in _SECRET:
+        if name not in SECRET:
             yield from _of_value(f"{prefix}{name}", getattr(table, name))
 
 
@@ -32,10 +32,11 @@ def _of_value(name: str, value: object) -> Iterator[tuple[str, str]]:
         for index, each in enumerate(value):
             yield from _of_value(f"{name}[{index}]", each)
     else:
-        yield name, _words(value)
+        yield name, words(value)
 
 
-def _words(value: object) -> str:
+def words(value: object) -> str:
+    """Return a value that is no table as text."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from pydantic import ValidationError
 from proxy.config.checks import CHECKS
 from proxy.config.environment import PREFIX, read_environment, unknown_variables, variable_of
 from proxy.config.model import Config
+from proxy.config.origins import Origins
 from proxy.config.secret import PASSWORD_KEYS, TOKEN_KEYS, LoadContext
+from proxy.config.toml_words import read_toml
 from proxy.config.words import LISTS, TABLES, Location, Problem, path_of, problems_of
 from proxy.errors import ConfigError
 
@@ -40,7 +41,7 @@ def load(
     variables, problems = read_environment(around.environ)
     unread: set[Keys] = {(name.removeprefix(PREFIX).lower(),) for name, _ in problems}
     data: Data = {}
-    for layer in _with_tables([_read(path) if path else {}, variables, flags or {}]):
+    for layer in _with_tables([read_toml(path) if path else {}, variables, flags or {}]):
         data = _overlay(data, layer)
     problems += unknown_variables(around.environ, _variables_meant(data))
 
@@ -50,23 +51,19 @@ def load(
             found += check(config)
     problems += [(where, words + _origin(where, around.environ, flags or {})) for where, words in found]
     if problems:
-        raise ConfigError(tuple((_printable(where), _printable(words)) for where, words in problems))
+        raise _error(problems, Origins(path, flags or {}, around.environ))
     return config
+
+
+def _error(problems: Sequence[Problem], origins: Origins) -> ConfigError:
+    """Return the error, with the line of the file that each problem is about."""
+    places = {_printable(where): origins.blame(where) for where, _ in problems}
+    return ConfigError(tuple((_printable(where), _printable(words)) for where, words in problems), places)
 
 
 def _printable(text: str) -> str:
     """Return ``text`` with escapes for unprintable characters, so that a problem is always one line."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def _read(path: Path) -> Data:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(((str(path), f"can not be read: {error.strerror}"),)) from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(((str(path), f"is not TOML: {error}"),)) from None
 
 
 def _with_tables(layers: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -191,6 +191,16 @@ def _parse_host(host: str, port: str, value: object) -> str:
     return host.lower()
 
 
+def parse_static(text: str) -> list[dict[str, object]]:
+    """Return ``PRIMARY[/REPLICA...],...`` as ``[[shards]]``. A unix socket can not have replicas here, because its path
+    contains slashes."""
+    shards: list[dict[str, object]] = []
+    for part in text.split(","):
+        primary, *replicas = [part] if part.strip().startswith("unix:") else part.split("/")
+        shards.append({"primary": primary, "replicas": replicas})
+    return shards
+
+
 def parse_slots(value: object) -> tuple[tuple[int, int], ...]:
     """The ranges of ``"0-5460,7000"``: ((0, 5460), (7000, 7000)), ascending."""
     if isinstance(value, tuple):

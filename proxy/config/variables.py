@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,11 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from proxy.config.model import Config
+from proxy.config.values import parse_static
 from proxy.config.words import TABLES, Problem
+
+_JSON = re.compile(r"\s*(\{|\[\s*(\{|\"|\]|$)|$)")
+"""The beginning of a JSON object, or of a list. An address may begin with a bracket too."""
 
 
 class _Shape(Config, BaseSettings):
@@ -21,7 +26,7 @@ class _Shape(Config, BaseSettings):
 
 class Variables(EnvSettingsSource):
     """The reader of pydantic-settings over the variables of ``environ`` that begin with ``prefix``. It accepts text in
-    place of a list."""
+    place of a list, and shards in the form of ``--static``."""
 
     def __init__(self, environ: Mapping[str, str], prefix: str) -> None:
         super().__init__(_Shape, env_prefix=prefix)
@@ -38,6 +43,8 @@ class Variables(EnvSettingsSource):
                 if any(name.startswith(f"{self._prefix}admin__".lower()) for name in self.env_vars)
                 else value
             )
+        if field_name == "shards" and not _JSON.match(value):
+            return parse_static(value)
         try:
             decoded = json.loads(value)
         except ValueError as error:

@@ -55,6 +55,12 @@ def raise_limit() -> int:
     return PLENTY if soft == resource.RLIM_INFINITY else soft
 
 
+def hard_limit() -> int:
+    """Return the limit to which ``raise_limit`` could raise this process's limit of descriptors."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return PLENTY if hard == resource.RLIM_INFINITY else hard
+
+
 @dataclass(frozen=True, slots=True)
 class Division:
     """The division of one worker's descriptors. ``wanted`` is the limit that the configuration would need."""

@@ -80,8 +80,7 @@ class Listeners:
             try:
                 first = _bound(family, (where[0], port, *where[2:]), self._idle)
             except OSError as error:
-                # A name may have an address of a protocol that is switched off on this machine.
-                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                if error.errno not in _NOT_HERE:
                     raise
                 missing = error
                 continue
@@ -143,10 +142,7 @@ def listen(
             try:
                 listeners.listen(address)
             except OSError as error:
-                raise SlotgateError(
-                    f"can not listen on {address}: {error.strerror or error}. "
-                    "Stop what uses it, or choose another address (listen, listeners, admin)"
-                ) from error
+                raise _refused(address, error) from error
         listeners.check_given()
     except SlotgateError:
         listeners.close()
@@ -154,8 +150,89 @@ def listen(
     return listeners
 
 
-def _bound(family: int, where: object, idle: int, *, shared: bool = False) -> socket.socket:
-    """A socket that listens at ``where``, with keepalive probes after ``idle`` seconds. Raises OSError."""
+def refuse_taken(addresses: Sequence[Address], given: Sequence[socket.socket] = ()) -> None:
+    """Raise SlotgateError if one of the addresses can not be listened on, as far as that is seen without listening, so
+    that no client connects. This is asked before anything else is started. Where one of the ``given`` sockets listens
+    already, nothing is tried."""
+    names = [each.getsockname() for each in given]
+    taken_over = [name[:2] if isinstance(name, tuple) else name for name in names]
+    for address in addresses:
+        try:
+            if address.unix:
+                if address.host not in taken_over:
+                    _try_folder(address.host)
+            elif not address.chosen_by_system:
+                _try_port(address, taken_over)
+        except OSError as error:
+            raise _refused(address, error) from error
+
+
+def _try_port(address: Address, taken_over: Sequence[object]) -> None:
+    """Bind each IP address of a host, of which one is enough, and close it again. Raises OSError."""
+    infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    missing: OSError | None = None
+    found = False
+    for family, where in dict.fromkeys((info[0], info[4]) for info in infos):
+        try:
+            if where[:2] not in taken_over:
+                _bound(family, where, 0, listening=False).close()
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+            missing = error
+        else:
+            found = True
+    if missing is not None and not found:
+        raise missing
+
+
+def _try_folder(path: str) -> None:
+    """Raise OSError if no socket can be made at ``path``."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not os.access(folder, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _refused(address: Address, error: OSError) -> SlotgateError:
+    """Return the error for an address that can not be listened on, with what to do about it."""
+    return SlotgateError(f"can not listen on {address}: {error.strerror or error}. {_remedy(address, error)}")
+
+
+def _remedy(address: Address, error: OSError) -> str:
+    other = "choose another address (listen, listeners, admin)"
+    if isinstance(error, socket.gaierror):
+        return f'Write an IP address ("0.0.0.0" is every IPv4 address of this machine), or {other}'
+    match error.errno:
+        case errno.EACCES | errno.EPERM if address.unix:
+            return "This user can make no file in that folder: change its owner or mode, or choose another one"
+        case errno.EACCES | errno.EPERM if address.port < 1024:
+            return (
+                "A port below 1024 needs the capability CAP_NET_BIND_SERVICE (AmbientCapabilities= of systemd): grant "
+                "it, or choose a port from 1024 on"
+            )
+        case errno.EACCES | errno.EPERM:
+            return f"A rule of this machine forbids it (SELinux, AppArmor, seccomp): change that, or {other}"
+        case errno.EADDRNOTAVAIL:
+            return f'No interface of this machine has it: write "0.0.0.0" for every IPv4 address, or {other}'
+        case errno.EAFNOSUPPORT:
+            return "This machine has no addresses of that kind: write an IPv4 address, or turn IPv6 on"
+        case errno.ENOENT | errno.ENOTDIR:
+            return "Its folder does not exist: make it, for the user of the proxy"
+        case errno.EMFILE | errno.ENFILE:
+            return "Raise the limit of open files (ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker)"
+        case _:
+            return f"Stop what uses it, or {other}"
+
+
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""A name may have an address of a protocol that is switched off on this machine."""
+
+
+def _bound(family: int, where: object, idle: int, *, shared: bool = False, listening: bool = True) -> socket.socket:
+    """A socket that listens at ``where``, or is only bound, with keepalive probes after ``idle`` seconds. Raises
+    OSError."""
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family != socket.AF_UNIX:
@@ -168,7 +245,8 @@ def _bound(family: int, where: object, idle: int, *, shared: bool = False) -> so
         if shared:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind(where)  # type: ignore[arg-type]  # what getaddrinfo gave, or a path
-        bound.listen(BACKLOG)
+        if listening:
+            bound.listen(BACKLOG)
     except OSError:
         bound.close()
         raise

@@ -25,7 +25,7 @@ from proxy.session.acl_users import Users
 from proxy.session.virtual_cluster import Address, Presented
 from proxy.sharding.topology import Topology, build_topology
 from proxy.transport import descriptors
-from proxy.transport.listeners import BACKLOG, listen
+from proxy.transport.listeners import BACKLOG, listen, refuse_taken
 from proxy.transport.proxy_protocol import ProxyProtocol, TrustedProxies
 from proxy.transport.transports import best_transports
 from proxy.worker import logs, memory
@@ -75,13 +75,16 @@ def run(config: Config, load: Load, config_file: str = "") -> int:
     audit_rules_of(config)
     # Workers inherit the limit.
     descriptors.check(descriptors.raise_limit(), config, topology)
+    admin = () if config.admin.address is None else (config.admin.address,)
+    given = inherited()
+    refuse_taken([*(each.address for each in config.listening), *admin], given)
     if config.topology.kind == "static":
         uvloop.run(_refuse_clusters(config, topology))
     if config.worker_count > 1:
-        uvloop.run(supervise(config, load, identity))
+        uvloop.run(supervise(config, load, identity, given))
     else:
         settle()
-        uvloop.run(serve(config, load, identity))
+        uvloop.run(serve(config, load, identity, given))
     return 0
 
 
@@ -100,8 +103,9 @@ def settle() -> None:
     gc.set_threshold(*_COLLECT_AFTER)
 
 
-async def serve(config: Config, load: Load, identity: Identity) -> None:
-    """Serve ``config`` in the running loop, as the only worker, until a signal asks for the end."""
+async def serve(config: Config, load: Load, identity: Identity, given: Sequence[socket.socket]) -> None:
+    """Serve ``config`` in the running loop, as the only worker, until a signal asks for the end. ``given``: sockets
+    that listen already."""
     loop = asyncio.get_running_loop()
     service = Service(
         config,
@@ -130,7 +134,7 @@ async def serve(config: Config, load: Load, identity: Identity) -> None:
     loop.add_signal_handler(signal.SIGHUP, _hung_up, service, reloading)
     async with at_work(service):
         addresses = [each.address for each in config.listening]
-        listeners = listen(addresses, idle=config.limits.tcp_keepalive_seconds, given=inherited())
+        listeners = listen(addresses, idle=config.limits.tcp_keepalive_seconds, given=given)
         try:
             headers = await accept(service, listeners.of(0))
             async with admin.listening():

@@ -50,7 +50,7 @@ from proxy.worker.identity import Identity
 from proxy.worker.metric_snapshot import Overview, Tally
 from proxy.worker.reloading import Load, Reloading
 from proxy.worker.report import Report, together
-from proxy.worker.systemd import inherited, managed
+from proxy.worker.systemd import managed
 from proxy.worker.watchdog import silence
 
 log = logging.getLogger(__name__)
@@ -65,11 +65,11 @@ _START = 60.0
 _WORKER = "proxy.worker.worker"
 
 
-async def supervise(config: Config, load: Load, identity: Identity) -> None:
-    """Serve ``config`` with its workers until a signal asks for the end. Raises SlotgateError if it can not listen."""
+async def supervise(config: Config, load: Load, identity: Identity, given: Sequence[socket.socket]) -> None:
+    """Serve ``config`` until a signal asks for the end; the ``given`` sockets listen already. Raises SlotgateError."""
     loop = asyncio.get_running_loop()
     addresses = [each.address for each in config.listening]
-    listeners = listen(addresses, config.worker_count, config.limits.tcp_keepalive_seconds, inherited())
+    listeners = listen(addresses, config.worker_count, config.limits.tcp_keepalive_seconds, given)
     try:
         supervisor = Supervisor(config, load, listeners, identity)
         admin = AdminPort(config, supervisor.look, supervisor.stuck)

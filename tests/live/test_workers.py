@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -508,6 +509,26 @@ def test_a_taken_port_is_said_in_one_line(shards: LocalShards, standing: ProxyPr
     words = "Address already in use. Stop what uses it, or choose another address (listen, listeners, admin)"
     *_, line = ended.stderr.splitlines()
     assert line == f"slotgate: can not listen on {standing.address}: {words}"
+
+
+def test_a_taken_port_is_said_before_anything_is_connected(standing: ProxyProcess) -> None:
+    """Neither to the servers, nor is anything said of them."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        server.settimeout(0)
+        ended = subprocess.run(
+            [
+                *(sys.executable, "-m", "proxy", "serve", "--static", f"{LOOPBACK}:{server.getsockname()[1]}"),
+                *("--listen", f"{LOOPBACK}:{free_port()}", "--admin", standing.admin),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert ended.returncode == 1
+    assert f"slotgate: can not listen on {standing.admin}: Address already in use. Stop" in ended.stderr
 
 
 def test_max_clients_is_for_all_workers(shards: LocalShards, serve: Serve) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from proxy import __version__, cli
-from proxy.cli import main, parse_static
+from proxy.cli import main
 from proxy.compiled import engine
 from proxy.config import Config
 from proxy.config.environment import ENGINE
 from proxy.config.machine import cores
+from proxy.config.values import parse_static
 
 GOOD = """
 listen = ["127.0.0.1:6390", "unix:/run/slotgate.sock"]
@@ -115,6 +116,16 @@ class TestServe:
         assert main(["serve"]) == 0
         assert len(served) == 1
 
+    def test_the_file_that_the_environment_names(
+        self, good: str, served: list[Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("SLOTGATE_CONFIG", good)
+        assert main(["serve"]) == 0
+        other = tmp_path / "other.toml"
+        other.write_text('[[shards]]\nprimary = "127.0.0.1:1"\n')
+        assert main(["serve", "-c", str(other)]) == 0
+        assert [config.shards[0].name for config in served] == ["a", "shard-1"]
+
     def test_a_cluster_instead_of_the_shards_of_the_file(self, good: str, served: list[Config]) -> None:
         assert main(["serve", "-c", good, "--cluster", "a:1,b:2"]) == 0
         [config] = served
@@ -186,6 +197,23 @@ class TestServe:
         assert usage_error(["serve", *argv], capsys) == f"slotgate serve: {words} (see slotgate serve --help)"
         assert served == []
 
+    @pytest.mark.parametrize(
+        ("argv", "words"),
+        [
+            (["serv"], 'did you mean "serve"? (see slotgate --help)'),
+            (["serve", "--statik", "a:1"], 'did you mean "--static"? (see slotgate serve --help)'),
+            (["check", "--conect", "--static", "a:1"], 'did you mean "--connect"? (see slotgate check --help)'),
+            (["serve", "--workres=2", "--static", "a:1"], 'did you mean "--workers"? (see slotgate serve --help)'),
+            (["serve", "--static", "a:1", "--read-from", "replicas"], 'did you mean "replica"?'),
+            (["demo", "--topology", "clusters"], 'did you mean "cluster"? (see slotgate demo --help)'),
+            (["config", "shema"], 'did you mean "schema"? (see slotgate config --help)'),
+            (["serve", "--static", "a:1", "extra"], "unrecognized arguments: extra (see slotgate serve --help)"),
+        ],
+    )
+    def test_what_is_misspelt(self, argv: list[str], words: str, served: list[Config], capsys: Output) -> None:
+        assert words in usage_error(argv, capsys)
+        assert served == []
+
     def test_options_are_not_abbreviated(self, served: list[Config], capsys: Output) -> None:
         assert "unrecognized arguments: --stat" in usage_error(["serve", "--stat", "a:1"], capsys)
 
@@ -253,10 +281,18 @@ class TestCheck:
         assert capsys.readouterr() == (
             'read_from: "nobody" is not one of primary, prefer_replica, replica, any, nearest'
             " (from SLOTGATE_READ_FROM)\n"
-            'backend.request_timeout: 5 has no unit: write "5s" or "5ms"\n'
-            "shards: no shard has the slots 100-16383: add them to one\n",
+            'backend.request_timeout: 5 has no unit: write "5s" or "5ms" (bad.toml:5)\n'
+            "shards: no shard has the slots 100-16383: add them to one (bad.toml:1)\n",
             "",
         )
+
+    def test_no_event_loop_is_imported(self, good: str) -> None:
+        code = (
+            "import sys; from proxy.cli import main; main(['check', '-c', sys.argv[1], '--show']); "
+            "print(sorted({'asyncio', 'uvloop'} & set(sys.modules)), file=sys.stderr)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, good], capture_output=True, text=True, check=True)
+        assert done.stderr == "[]\n"
 
     def test_no_configuration_at_all(self, capsys: Output) -> None:
         assert usage_error(["check"], capsys).startswith("slotgate check: no shards are named")
@@ -295,6 +331,36 @@ def test_commands_prints_the_table(capsys: Output) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("get ") for line in lines)
     assert lines[-1].strip()
+
+
+class TestShell:
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+    def test_a_completion(self, shell: str, capsys: Output) -> None:
+        assert main(["completion", shell]) == 0
+        script = capsys.readouterr().out
+        assert all(word in script for word in ("slotgate", "check", "connect", "prefer_replica", "schema"))
+
+    def test_bash_reads_it(self, capsys: Output) -> None:
+        main(["completion", "bash"])
+        subprocess.run(["bash", "-n"], input=capsys.readouterr().out, text=True, check=True, timeout=10)
+
+    def test_the_manual_page(self, capsys: Output) -> None:
+        assert main(["man"]) == 0
+        page = capsys.readouterr().out
+        assert page.startswith('.TH SLOTGATE "1"')
+        assert all(rf"\-\-{option}" in page for option in ("connect", "static", "strict", "markdown", "replicas"))
+
+    @pytest.mark.parametrize(
+        ("argv", "package", "name"),
+        [(["completion", "bash"], "shtab", "shtab"), (["man"], "argparse_manpage.manpage", "argparse-manpage")],
+    )
+    def test_without_the_package(
+        self, argv: list[str], package: str, name: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, package, None)
+        assert main(argv) == 1
+        words = f"slotgate: {name} is not installed, which makes it: pip install 'slotgate[shell]'\n"
+        assert capsys.readouterr() == ("", words)
 
 
 def test_no_command(capsys: Output) -> None:

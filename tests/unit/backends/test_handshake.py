@@ -97,6 +97,16 @@ async def test_a_server_that_can_not(greeting: tuple[int, int, bool, Credentials
     made.feed(PONG)  # what still comes changes nothing
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_server_that_quotes_the_password(protocol: int) -> None:
+    """As servers do that do not know the command: HELLO before Redis 6, and AUTH if it is renamed."""
+    credentials = Credentials("anna", "n0t-to-be-shown")
+    made = Greeting(protocol, 0, True, credentials)
+    made.feed(b"-ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `anna`, `n0t-to-be-shown`, \r\n")
+    with pytest.raises(BackendError, match=r"unknown command `HELLO`$"):
+        made.done.result()
+
+
 @pytest.mark.parametrize(
     ("primary", "flags", "sent"),
     [

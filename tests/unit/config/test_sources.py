@@ -111,6 +111,36 @@ def test_several_listeners_from_a_variable_are_json() -> None:
     assert [str(address) for address in config.listen] == ["127.0.0.1:1", "unix:/run/s.sock"]
 
 
+@pytest.mark.parametrize(
+    ("text", "shards"),
+    [
+        ("a:1", [("a:1", ())]),
+        ("a:1/b:1/c:1,a:2", [("a:1", ("b:1", "c:1")), ("a:2", ())]),
+        ("[::1]:7001/[::1]:7002,[::2]:7001", [("[::1]:7001", ("[::1]:7002",)), ("[::2]:7001", ())]),
+        ("unix:/run/a.sock", [("unix:/run/a.sock", ())]),
+        (' [ {"primary": "a:1", "replicas": ["b:1"]} ]', [("a:1", ("b:1",))]),
+    ],
+)
+def test_shards_of_a_variable(text: str, shards: list[tuple[str, tuple[str, ...]]]) -> None:
+    config = load(None, {}, {"SLOTGATE_SHARDS": text})
+    assert [(str(each.primary), tuple(map(str, each.replicas))) for each in config.shards] == shards
+
+
+def test_shards_of_a_variable_that_are_wrong(tmp_path: Path) -> None:
+    words = '"b" is not an address: write "host:port", "[::1]:port" or "unix:/path" (from SLOTGATE_SHARDS)'
+    assert problems(tmp_path, "", {"SLOTGATE_SHARDS": "a:1,b"}) == [("shards[1].primary", words)]
+    [(path, words)] = problems(tmp_path, "", {"SLOTGATE_SHARDS": '["a:1"]'})
+    assert path == "shards[0]"
+    assert words.endswith("(from SLOTGATE_SHARDS)")
+
+
+def test_the_variable_of_the_file_is_known() -> None:
+    load(None, {"shards": [{"primary": "a:1"}]}, {"SLOTGATE_CONFIG": "x.toml"})
+    with pytest.raises(ConfigError) as caught:
+        load(None, {"shards": [{"primary": "a:1"}]}, {"SLOTGATE_CONFG": "x.toml"})
+    assert 'did you mean "SLOTGATE_CONFIG"?' in str(caught.value)
+
+
 def test_unknown_variables(tmp_path: Path) -> None:
     environ = {
         "SLOTGATE_LISTN": "x",
@@ -155,7 +185,32 @@ def test_toml_that_is_none_names_the_line(tmp_path: Path) -> None:
     assert path == str(tmp_path / "slotgate.toml")
     assert words.startswith("is not TOML: ")
     [(_, words)] = problems(tmp_path, 'admin = "x"\nread_from any\n')
-    assert words == "is not TOML: Expected '=' after a key in a key/value pair (at line 2, column 11)"
+    assert words == (
+        "is not TOML: Expected '=' after a key in a key/value pair (at line 2, column 11): read_from ...; "
+        'write KEY = VALUE, as in read_from = "any"'
+    )
+
+
+def test_toml_that_is_none_shows_no_secret(tmp_path: Path) -> None:
+    for text in ("password = hunter2\n", "hunter2 = \n", '"hunter2\n', 'rules = """\nhunter2 \\q"""\n', "[hunter2\n"):
+        [(_, words)] = problems(tmp_path, text)
+        assert "hunter2" not in words
+    (tmp_path / "slotgate.toml").write_bytes(b'\n[backend]\npassword = "hunter2\xff"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "slotgate.toml", {}, {})
+    assert str(caught.value).endswith("is not TOML: line 3 is not UTF-8 text: save the file as UTF-8")
+
+
+def test_a_problem_has_its_line(tmp_path: Path) -> None:
+    text = 'read_from = "x"\n' + ONE_SHARD + 'slots = "0-99"\n[backend]\ntls_verify = false\n'
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, text, {"SLOTGATE_LOG__LEVEL": "x"})
+    assert [(path, caught.value.places[path]) for path, _ in caught.value.problems] == [
+        ("read_from", "slotgate.toml:1"),
+        ("log.level", ""),
+        ("shards", "slotgate.toml:2"),
+        ("backend.tls_verify", "slotgate.toml:6"),
+    ]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

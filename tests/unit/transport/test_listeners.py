@@ -1,5 +1,7 @@
 """Sockets for several workers, of which nobody else gets one."""
 
+import errno
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -8,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from proxy.config import Address
+from proxy.devservers.servers import free_port
 from proxy.errors import SlotgateError
-from proxy.transport.listeners import Listeners, listen
+from proxy.transport import listeners as listening
+from proxy.transport.listeners import Listeners, listen, refuse_taken
 
 ANY = Address("127.0.0.1", 0)
 
@@ -60,6 +64,57 @@ def test_nobody_else_gets_in(two: Listeners, workers: int) -> None:
 def test_a_port_that_another_program_has() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SlotgateError, match="already in use"):
         listen([Address("127.0.0.1", taken.getsockname()[1])], 2)
+
+
+def test_a_taken_port_is_seen_without_listening() -> None:
+    free = Address("127.0.0.1", free_port())
+    refuse_taken([ANY, free, Address("localhost", free_port())])
+    # Nothing is left of the attempt.
+    listen([free]).close()
+    for options in (), (socket.SO_REUSEADDR,), (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        with socket.socket() as taken:
+            for option in options:
+                taken.setsockopt(socket.SOL_SOCKET, option, 1)
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            address = Address("127.0.0.1", taken.getsockname()[1])
+            with pytest.raises(SlotgateError, match=f"can not listen on {address}: Address already in use"):
+                refuse_taken([free, address])
+            refuse_taken([free, address], [taken])
+
+
+@pytest.mark.parametrize(
+    ("address", "number", "words"),
+    [
+        (Address("127.0.0.1", 6380), errno.EADDRINUSE, "Stop what uses it, or choose another address"),
+        (Address("127.0.0.1", 80), errno.EACCES, "A port below 1024 needs the capability CAP_NET_BIND_SERVICE"),
+        (Address("127.0.0.1", 6380), errno.EACCES, "A rule of this machine forbids it"),
+        (Address("/run/s", 0, unix=True), errno.EACCES, "This user can make no file in that folder"),
+        (Address("::1", 6380), errno.EAFNOSUPPORT, "turn IPv6 on"),
+        (Address("127.0.0.1", 6380), errno.EMFILE, "Raise the limit of open files"),
+    ],
+)
+def test_the_remedy_fits_the_error(address: Address, number: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> socket.socket:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(listening, "_bound", refuse)
+    with pytest.raises(SlotgateError) as caught:
+        listen([address])
+    assert str(caught.value).startswith(f"can not listen on {address}: {os.strerror(number)}. ")
+    assert words in str(caught.value)
+
+
+def test_an_address_that_is_not_here(tmp_path: Path) -> None:
+    for check in refuse_taken, listen:
+        with pytest.raises(SlotgateError, match="No interface of this machine has it"):
+            check([Address("192.0.2.1", 6380)])
+        with pytest.raises(SlotgateError, match="Its folder does not exist: make it"):
+            check([Address(str(tmp_path / "none" / "s"), 0, unix=True)])
+        with pytest.raises(SlotgateError, match="Write an IP address"):
+            check([Address("nowhere.invalid", 1)])
+    refuse_taken([Address(str(tmp_path / "s"), 0, unix=True)])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_host_that_is_none() -> None:
