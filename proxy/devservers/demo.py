@@ -27,6 +27,8 @@ from proxy.errors import SlotgateError
 _READY_TIMEOUT = 15.0
 # The proxy's drain with a busy client takes less in a demo; after this time the proxy is killed.
 _DRAIN_TIMEOUT = 5.0
+# Who listens or blocks in a demo is closed so soon.
+_DRAIN = "1s"
 _POLL = 0.05
 _WIDEST = 60
 _WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}
@@ -177,6 +179,7 @@ def _proxy(servers: DemoServers, address: Address) -> Iterator[_Proxy]:
     # The proxy runs from the same package as the demo, installed or not.
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), environ.get("PYTHONPATH")]))
     # Who has the demo listen on a network wants to connect from there.
+    environ["SLOTGATE_DRAIN_TIMEOUT"] = _DRAIN
     environ["SLOTGATE_PROTECTED_MODE"] = "true" if address.loopback else "false"
     arguments = ["--listen", str(address), "--admin", str(admin), *servers.flags]
     process = process_guard().spawn(

@@ -5,6 +5,7 @@
     loop     ──every 40 ms──▶ _beat: the delay, and the CPU time that the loop took since the last beat
     thread   ──every 80 ms──▶ _watch: if the beat is overdue by 100 ms, note the stack of the loop's thread
     a turn of more than 100 ms ends ──▶ counted and logged
+    a turn of more than 5 s goes on ──▶ the thread logs what the loop does: it may never end
 
 Compiled modules have no frames in a stack, and the thread can not run while they hold the interpreter's lock; so the
 log line also names the clients whose requests came last.
@@ -29,6 +30,8 @@ _EVERY = 0.04
 _LONG = 0.1
 """A turn that delays a beat by more than so many seconds is counted and logged."""
 _LOOK_EVERY = 0.08
+_STUCK_AFTER = 63
+"""How many times in a row the thread, which does not run while the process is stopped, has to miss a beat: 5 s."""
 _SAY_EVERY = 10.0
 """Seconds between two log lines, however many turns are long."""
 _WINDOW = 30.0
@@ -138,10 +141,17 @@ class LoopLag:
     # ---- in a thread
 
     def _watch(self) -> None:
+        missed = 0
         while not self._over.wait(_LOOK_EVERY):
             due = self._due
-            if self._clock() - due > _LONG and self._seen[0] != due:
-                self._seen = due, stack(sys._current_frames().get(self._watched))
+            if self._clock() - due <= _LONG:
+                continue
+            if self._seen[0] != due:
+                self._seen, missed = (due, stack(sys._current_frames().get(self._watched))), 0
+            missed += 1
+            if missed == _STUCK_AFTER:
+                doing = stack(sys._current_frames().get(self._watched))
+                log.error("the loop is stuck seconds=%.1f at=%r before=%r", self._clock() - due, doing, self._seen[1])
 
 
 def stack(frame: FrameType | None) -> str:

@@ -95,6 +95,7 @@ def _make(rng: Random) -> Steps:
                 ("ends", name), ("leaves", name), ("deaf", name), ("listens", name), ("listens", name),
                 ("cut", rng.randrange(3)), ("stall", rng.randrange(3)), ("well", rng.randrange(3)),
                 ("shut", rng.randrange(3)), ("drains",) if rng.random() < 0.2 else ("passes", 0.1),
+                ("asked",) if rng.random() < 0.3 else ("passes", 0.1),
             )))  # fmt: skip
     return steps
 
@@ -270,6 +271,9 @@ async def _play(engine: Engine, steps: Steps) -> object:
             case ("drains",):
                 for known in service.clients:
                     known.drain()
+            case ("asked",):
+                for known in service.clients:
+                    known.leave()
             case ("cut", number):
                 for wire in list(servers[f"10.2.{number}.0"].wires):
                     wire.cut()

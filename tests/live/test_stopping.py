@@ -5,10 +5,12 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.live.nodejs import install_clients
 from tests.live.rolling_clients import RollingClients
 from tests.support.fixtures import Serve
 from tests.support.haproxy import HAProxy
@@ -239,8 +241,9 @@ class Rolling:
     def running(self) -> Iterator["Rolling"]:
         with contextlib.ExitStack() as stack:
             for proxy in self.proxies:
-                proxy.start()
                 stack.callback(proxy.kill)
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(ProxyProcess.start, self.proxies))
             stack.enter_context(self.front.running())
             time.sleep(2 * self._every)
             yield self
@@ -252,11 +255,11 @@ class Rolling:
         time.sleep(2 * self._every)
 
 
-def test_rolling_restarts(site: Site, installed: Path, tmp_path: Path) -> None:
-    """With checks five times a second; the drill has more of everything."""
-    script = installed
-    config = "shutdown_delay = '500ms'\ndrain_timeout = '500ms'\n"
-    with Rolling(site, tmp_path, 2, 200, config).running() as rolling:
+def test_rolling_restarts(site: Site, tmp_path: Path) -> None:
+    """With checks ten times a second; the drill has more of everything."""
+    script = install_clients()
+    config = "shutdown_delay = '400ms'\ndrain_timeout = '300ms'\n"
+    with Rolling(site, tmp_path, 2, 100, config).running() as rolling:
         with RollingClients(rolling.front.port, 4, script) as clients:
             for proxy in rolling.proxies:
                 rolling.restart(proxy)
@@ -266,10 +269,8 @@ def test_rolling_restarts(site: Site, installed: Path, tmp_path: Path) -> None:
 
 @pytest.mark.drill
 @pytest.mark.timeout(1200)
-def test_ten_rolling_restarts_of_three_proxies(
-    site: Site, installed: Path, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    script = installed
+def test_ten_rolling_restarts_of_three_proxies(site: Site, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    script = install_clients()
     config = "shutdown_delay = '3s'\ndrain_timeout = '3s'\n"
     with Rolling(site, tmp_path, 3, 1000, config).running() as rolling:
         began = time.monotonic()

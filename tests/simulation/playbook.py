@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from random import Random
+from typing import cast
 from zlib import crc32
 
 import hiredis
@@ -368,6 +369,16 @@ def drains() -> Step:
     async def step(stage: Stage) -> None:
         for client in stage.service.clients:
             client.drain()
+
+    return step
+
+
+def asked_to_leave() -> Step:
+    """The clients shall leave, because the proxy will stop."""
+
+    async def step(stage: Stage) -> None:
+        for client in stage.service.clients:
+            cast(ClientConnection, client).leave()
 
     return step
 

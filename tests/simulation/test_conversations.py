@@ -10,6 +10,7 @@ from tests.simulation.playbook import (
     RETRY_DEADLINE,
     Step,
     answers,
+    asked_to_leave,
     connected,
     cuts,
     door,
@@ -263,6 +264,34 @@ BOUNDS = {
     ),
 }  # fmt: skip
 
+LEAVING = {
+    "who waits for nothing leaves at once": (
+        says("a", "PING"), hears("a", "PONG"), asked_to_leave(), hears("a", "closed"),
+    ),
+    "who has requests in flight leaves behind the last reply": (
+        says("a", "SET k 1"), asked_to_leave(), says("a", "GET k"), answers(b"+OK\r\n"), hears("a", "OK"),
+        answers(b"$1\r\n1\r\n"), hears("a", "1", "closed"), sees("SET k 1", "GET k"),
+    ),
+    "who has begun a request is heard out": (
+        sends("a", b"*2\r\n$3\r\nGET\r\n$1\r"), asked_to_leave(), hears("a"), sends("a", b"\nk\r\n"),
+        answers(b"$-1\r\n"), hears("a", "None", "closed"),
+    ),
+    "who is in a transaction leaves behind its end": (
+        says("a", "MULTI"), hears("a", "OK"), asked_to_leave(), says("a", "SET k 1"), hears("a", "QUEUED"),
+        says("a", "DISCARD"), hears("a", "OK", "closed"),
+    ),
+    "who is asked twice leaves all the same": (
+        says("a", "MULTI"), hears("a", "OK"), asked_to_leave(), asked_to_leave(), says("a", "DISCARD"),
+        hears("a", "OK", "closed"),
+    ),
+    "who does not leave is closed at the end": (
+        says("a", "MULTI"), hears("a", "OK"), asked_to_leave(), drains(), hears("a", "closed"),
+    ),
+    "who quits meanwhile hears it": (
+        says("a", "MULTI"), hears("a", "OK"), asked_to_leave(), says("a", "QUIT"), hears("a", "OK", "closed"),
+    ),
+}  # fmt: skip
+
 DRAINING = {
     "what is in flight is answered, then the client is closed": (
         says("a", "SET k 1", "GET k"), drains(), hears("a"), answers(b"+OK\r\n$1\r\n1\r\n"),
@@ -347,6 +376,6 @@ def test_bounds(steps: Sequence[Step]) -> None:
     play(steps, LIMITS)
 
 
-@pytest.mark.parametrize("steps", [pytest.param(row, id=name) for name, row in DRAINING.items()])
+@pytest.mark.parametrize("steps", [pytest.param(row, id=name) for name, row in (LEAVING | DRAINING).items()])
 def test_the_end(steps: Sequence[Step]) -> None:
     play(steps)

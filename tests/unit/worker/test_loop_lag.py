@@ -8,6 +8,7 @@ import time
 import pytest
 
 from proxy.metrics import BUCKETS
+from proxy.worker import loop_lag
 from proxy.worker.loop_lag import LoopLag, stack
 
 
@@ -50,6 +51,18 @@ async def test_a_process_that_did_not_run_is_told_apart() -> None:
     lag = await measured(0.4, work=False)
     assert lag.long["stall"] >= 1
     assert lag.worst()[1] < 0.3
+
+
+async def test_a_turn_that_may_never_end_is_said(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the thread, once, while it goes on."""
+    monkeypatch.setattr(loop_lag, "_STUCK_AFTER", 3)
+    with caplog.at_level(logging.ERROR, "proxy.worker.loop_lag"):
+        await measured(0.7, work=True)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "the loop is stuck" in said
+    assert "burn" in said
 
 
 def test_the_line_is_rare_and_the_worst_is_of_the_last_minute(caplog: pytest.LogCaptureFixture) -> None:
