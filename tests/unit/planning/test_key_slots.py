@@ -68,9 +68,7 @@ def test_in_slices_as_at_once(args: list[bytes]) -> None:
             slots_of(fact, args, key_slot, examined)
         return
     assert slots_of(fact, args, key_slot, examined) == expected
-    assert denied(fact, args, expected, PATTERN_SLOT, examined) == denied(
-        fact, args, expected, PATTERN_SLOT, nothing
-    )
+    assert denied(fact, args, expected, PATTERN_SLOT, examined) == denied(fact, args, expected, PATTERN_SLOT, nothing)
     assert steps > MANY / 100
 
 
