@@ -261,7 +261,7 @@ class Client(Receiver):
         mode = _OWN if self.modes is None else self.modes.mode
         if not session.authenticated:  # the audit log may record what a client tries before its login
             return _LONG_WAY if session.full or session.world.denials.audit is not None else mode
-        return mode if session.unrestricted or session.permissions.own else _LONG_WAY
+        return mode if session.unrestricted or (mode != ClientMode.LISTENS and session.permissions.own) else _LONG_WAY
 
     def changed(self, moved: bool) -> None:
         """Adopt a change of the session; ``moved``: the requests that follow go over other connections."""
