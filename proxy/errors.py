@@ -262,6 +262,7 @@ def uncovered(name: str) -> str:
 
 
 NOSCRIPT = "NOSCRIPT No matching script. Please use EVAL."
+NOSCRIPT_OF_VALKEY = "NOSCRIPT No matching script."
 KEYLESS_ELSEWHERE = (
     "CROSSSLOT The transaction has keys on one shard, and a script without keys, which runs on the shard that "
     "keyless_shard names"

@@ -260,8 +260,8 @@ class Client(Receiver):
         """The client's mode for the own fast path, which does not check the ACL rules of the client's user."""
         mode = _OWN if self.modes is None else self.modes.mode
         if not session.authenticated:  # the audit log may record what a client tries before its login
-            return mode if session.world.denials.audit is None else _LONG_WAY
-        return mode if session.unrestricted or session.permissions.own else _LONG_WAY
+            return _LONG_WAY if session.full or session.world.denials.audit is not None else mode
+        return mode if session.unrestricted or (mode != ClientMode.LISTENS and session.permissions.own) else _LONG_WAY
 
     def changed(self, moved: bool) -> None:
         """Adopt a change of the session; ``moved``: the requests that follow go over other connections."""
@@ -320,7 +320,7 @@ class Client(Receiver):
     def reject(self, fact: Fact, rejected: Reject) -> None:
         """Answer a command with the error for which the planner rejected it."""
         self.service.counters.crossslots += rejected.text is errors.CROSSSLOT
-        self.refuse(fact, rejected.text)
+        self.refuse(fact, self.service.scripts.worded(rejected.text))
 
     def refuse_for_good(self, fact: Fact | None, text: str) -> None:
         """Refuse a command that is refused in this mode whichever client sends it, and remember the refusal."""

@@ -160,10 +160,10 @@ def answer(client: Client, frame: bytes, inline: bool) -> bool:
         if call is None:
             return False
     session = client.known_session()
-    if session.full:
-        return False  # the error names the limit
     if call.secret and (session.world.users.slow or session.world.delays.active):
         return False  # the login may have to wait
+    if (call.secret or call.resets) and client.window.pending and client.service.clients.limited:
+        return False  # the user may change only when all is answered
     checked = call.restricted and session.authenticated and not session.unrestricted
     if checked and not session.permissions.allows(call.fact):
         return False

@@ -7,6 +7,7 @@ cdef Py_ssize_t _PLENTY
 
 
 cdef class Quota:
+    cdef Quota _before
     cdef object _client
     cdef object _worker
     cdef ReplyWindow _window
@@ -24,6 +25,10 @@ cdef class Quota:
     cpdef Py_ssize_t allowed(self, double now) except -1
     @cython.locals(window=ReplyWindow, commands=Py_ssize_t, written=Py_ssize_t, in_flight=Py_ssize_t, one=Allowance)
     cpdef object charge(self, Py_ssize_t size)
+    @cython.locals(answered=Py_ssize_t, one=Allowance)
+    cpdef object settle(self)
+    @cython.locals(window=ReplyWindow)
+    cdef Py_ssize_t _answered(self) except -1
     @cython.locals(one=Allowance)
     cpdef object answered(self)
     cpdef object skip(self)

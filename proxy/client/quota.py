@@ -9,7 +9,8 @@
                       └──▶ the request is refused (``refuse``)
 
 What was carried out is counted by the numbers of the window, once for each batch of requests, so that the paths
-themselves count nothing. A client without limits has no ``Quota``.
+themselves count nothing. A client without limits has no ``Quota``. When a client gets another user, all that it asked
+for before has been answered (``features.login.may_change_user``), and counts for the user who asked for it.
 """
 
 from proxy.client.allowance import PLENTY, Allowance, AllowanceWorker, BoundClient
@@ -22,6 +23,7 @@ class Quota:
     ``stranger``, which has to log in: so many commands, of so many bytes in all. 0 is no limit."""
 
     __slots__ = (
+        "_before",
         "_client",
         "_commands",
         "_issued",
@@ -44,7 +46,10 @@ class Quota:
         stranger: bool = False,
         most_commands: int = 0,
         most_bytes: int = 0,
+        before: "Quota | None" = None,
     ) -> None:
+        self._before = before
+        """The quota that the client had before, until the reply to the request that changed the user was taken."""
         self._client = client
         self._worker = worker
         self._window = client.window
@@ -56,8 +61,8 @@ class Quota:
         """How many requests of the client were counted; negative as long as the request that made the quota, which was
         counted by the quota before, may not have its number yet."""
         self._written = 0
-        """The most bytes of replies that were seen to be written: all bytes, less those of push messages, which are
-        known before they are written."""
+        """The most bytes of replies that were taken: all bytes that were written, less those of push messages, which
+        are known before they are written."""
         self._commands = 0
         self._received = 0
         """The number of the requests, and their bytes, since the quota was made."""
@@ -69,13 +74,28 @@ class Quota:
     def __repr__(self) -> str:
         return f"Quota({self.allowances}, {'not logged in' if self.stranger else 'logged in'})"
 
-    def leave(self) -> None:
+    def leave(self) -> "Quota | None":
         """Give the allowances up, as the client has another user now or is gone. What was carried out is taken first;
-        the size of the requests that are carried out at this moment still comes (``charge``)."""
+        the size of the requests that are carried out at this moment still comes (``charge``), and so does the reply to
+        them, from the quota that the client gets now. Returns the quota of which that is to take it."""
         if self._issued >= 0:
             self.charge(0)
+            self.settle()
         for one in self.allowances:
             one.leave(self._client.number)
+        return self if self._issued >= 0 else self._before
+
+    def settle(self) -> None:
+        """Take the replies that the client has got, also those that are not written yet."""
+        answered = self._answered()
+        if answered > self._written:
+            for one in self.allowances:
+                one.take(0, answered - self._written, 0)
+            self._written = answered
+
+    def _answered(self) -> int:
+        window = self._window
+        return window.written + window.unwritten() - window.pushed
 
     def allowed(self, now: float) -> int:
         """How many requests may be carried out now; those of more than ``CREDIT`` bytes count more than once. The
@@ -84,7 +104,10 @@ class Quota:
         window = self._window
         if self._issued < 0:
             self._issued = window.issued
-            self._written = window.written - window.pushed
+            self._written = self._answered()
+            if self._before is not None:
+                self._before.settle()
+                self._before = None
         elif self._written < window.written - window.pushed:
             self.charge(0)
         for one in self.allowances:

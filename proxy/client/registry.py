@@ -81,6 +81,11 @@ class Clients:
             return too_many_at(listener)
         return self.admission.refusal(peer, listener)
 
+    @property
+    def limited(self) -> bool:
+        """Whether any user or address has limits."""
+        return self.user_limits.limited
+
     def newest_first(self) -> Iterator[Client]:
         """All clients, the latest first. No client may be added or removed during the iteration."""
         return reversed(self._clients.values())

@@ -19,7 +19,7 @@ from proxy.client.own_answers import LONGEST
 from proxy.commands.facts import Fact, Handling
 from proxy.commands.table import UnknownSubcommand
 from proxy.engine.jobs import ENOUGH, MORE, Job
-from proxy.features import commands, tracking
+from proxy.features import commands, login, tracking
 from proxy.features.request import Request
 from proxy.features.state import Modes
 from proxy.planning.key_slots import Found, examining
@@ -36,6 +36,7 @@ _MANY = 1000
 _STEP = 500
 """Arguments of such a request that are taken apart before other clients are served."""
 _HTTP = frozenset({b"post", b"host:"})
+_CHANGING_USER = acl_access.LOGINS | {"reset"}
 _OF_KEYS = (Handling.KEYED, Handling.MULTI_SHARD)
 
 
@@ -123,7 +124,7 @@ def _examining(client: Client, args: list[bytes]) -> Job[Found | None]:
         found.naming = yield from service.scripts.kept_among(args)
         return found
     if fact.handling in _OF_KEYS or fact.name == "watch":
-        return (yield from examining(fact, args, service.inspector.slot_of))
+        return (yield from examining(fact, args, service.inspector.slot_of, service.planner.pattern_slot))
     return None
 
 
@@ -229,6 +230,8 @@ def _carry_out(client: Client, request: Request) -> bool:
 
 def _carry_out_unrecorded(client: Client, request: Request) -> bool:
     """Carry out a command that the client may call. False if it must wait (nothing was done)."""
+    if request.fact.name in _CHANGING_USER and not login.may_change_user(client):
+        return False
     done = _take_by_mode(client, request)
     if done is not None:
         return done

@@ -100,10 +100,10 @@ class UserLimits:
                 session = client.known_session()
                 user = session.user if session.authenticated else ""
                 stranger = client.number in self.new_strangers
-                self.leave(client)
+                before = self.leave(client)
                 if stranger:
                     self.new_strangers.add(client.number)
-                self._enter(client, user)
+                self._enter(client, user, before)
             yield MORE
 
     def __repr__(self) -> str:
@@ -140,18 +140,18 @@ class UserLimits:
             return refusal
         quota = client.flow.quota
         stranger = isinstance(quota, Quota) and quota.stranger
-        self.leave(client)
+        before = self.leave(client)
         if not user and not stranger:
             self.new_strangers.add(number)
-        self._enter(client, user)
+        self._enter(client, user, before)
         return ""
 
-    def _enter(self, client: Client, user: str) -> None:
+    def _enter(self, client: Client, user: str, before: Quota | None) -> None:
         bounds = self._bounds.get(user, self._common)
         if user and bounds.clients:
             self._users[client.number] = user
             self._counts[user] = self._counts.get(user, 0) + 1
-        self._give_quota(client, user, bounds)
+        self._give_quota(client, user, bounds, before)
 
     def full(self, number: int, user: str) -> str:
         """Return the error if client ``number`` can not be one of ``user``, who has as many as it may have."""
@@ -161,17 +161,18 @@ class UserLimits:
             return f"{errors.MAX_CLIENTS} for user '{user}' ({bounds.key} = {bounds.clients})"
         return ""
 
-    def leave(self, client: Client) -> None:
-        """Count a client no more: its connection has ended, or it has another user."""
+    def leave(self, client: Client) -> Quota | None:
+        """Count a client no more: its connection has ended, or it has another user. Returns the quota that is still to
+        take the reply to the request that is carried out now."""
         self.new_strangers.discard(client.number)
         user = self._users.pop(client.number, None)
         if user is not None:
             self._counts[user] -= 1
             if not self._counts[user]:
                 del self._counts[user]
-        quota = client.flow.quota
+        quota, before = client.flow.quota, None
         if isinstance(quota, Quota):
-            quota.leave()
+            before = quota.leave()
             client.flow.quota = None
             self._forget_full()
             for one in quota.allowances:
@@ -180,8 +181,9 @@ class UserLimits:
                     # One that seems to be full is kept as well: the size of the requests that are carried out now is
                     # taken later.
                     self._left[one.kind, one.name] = one
+        return before
 
-    def _give_quota(self, client: Client, user: str, bounds: UserBounds) -> None:
+    def _give_quota(self, client: Client, user: str, bounds: UserBounds, before: Quota | None) -> None:
         allowances = []
         if user and any(bounds.rates):
             allowances.append(self._allowance("user", user, bounds.rates, bounds.delays))
@@ -193,9 +195,10 @@ class UserLimits:
                 )
         limits = self._limits
         if not user:
-            client.flow.quota = Quota(client, self, allowances, True, limits.auth_commands, limits.auth_bytes)
+            strict = True, limits.auth_commands, limits.auth_bytes
+            client.flow.quota = Quota(client, self, allowances, *strict, before=before)
         else:
-            client.flow.quota = Quota(client, self, allowances) if allowances else None
+            client.flow.quota = Quota(client, self, allowances, before=before) if allowances else None
 
     def _allowance(self, kind: str, name: str, rates: tuple[int, int, int], delays: bool) -> Allowance:
         known = self._allowances.get((kind, name))

@@ -53,7 +53,7 @@ def _listener_words(listener: ListenerSection) -> str:
 
 
 def _user_words(user: User) -> str:
-    return f"{user.name} (no password)" if user.nopass else user.name
+    return f"{user.name} (no password)" if user.open else user.name
 
 
 def _rule_words(rule: ColocateSection) -> str:

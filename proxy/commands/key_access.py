@@ -21,7 +21,6 @@ _ACCESS = {"access": READ, "insert": WRITE, "delete": WRITE, "update": WRITE}
 _FIRST_READ_THEN_WRITE = (READ, WRITE)
 _BY_GETKEYS: Mapping[GetKeys, tuple[int, int]] = {
     sort_keys: _FIRST_READ_THEN_WRITE,
-    sort_ro_keys: (READ, READ),
     georadius_keys: _FIRST_READ_THEN_WRITE,
     xread_keys: (READ, READ),
     migrate_keys: (READ | WRITE, READ | WRITE),
@@ -46,6 +45,8 @@ def _spans(fact: Fact, args: Sequence[bytes]) -> Iterator[Span]:
     varying = _VARYING.get(fact.name)
     if varying is not None:
         yield (1,), varying(args)
+    elif fact.getkeys is sort_ro_keys:
+        yield (1,), READ  # also with options that SORT_RO does not have
     elif fact.getkeys is not None:
         yield from _by_getkeys(fact, fact.getkeys, args)
     else:

@@ -58,6 +58,8 @@ class User(Section):
         keep_hash(self, info.context)
         if self.passwords and self.nopass:
             raise Problems(("nopass", "is set beside a password: keep one of them"))
+        if self.passwords and self.open:
+            raise Problems(("rules", "say nopass beside a password, which nobody would need: keep one of them"))
         if not self.passwords and not self.nopass and self.rules is None:
             raise Problems(("", f"has no password: set one of {', '.join(PASSWORD_KEYS)}, or nopass = true"))
         return self

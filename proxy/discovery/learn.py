@@ -78,6 +78,8 @@ class Learned:
     """The modules that the server has loaded; None if it does not tell."""
     client_fields: Sequence[str] = ()
     """The names of the fields in the server's CLIENT INFO."""
+    valkey: bool = False
+    """Whether the server is a Valkey. Its ``version`` is that of the Redis with which it is compatible."""
 
 
 async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, str], str] | None) -> Learned | None:
@@ -108,6 +110,7 @@ async def learn(node: Node, credentials: Credentials, stranger: Callable[[Node, 
         output_limit(outputs),
         _modules(modules),
         _client_fields(client),
+        isinstance(info, bytes) and any(name == b"valkey_version" for name, _ in fields(info)),
     )
 
 

@@ -239,6 +239,10 @@ class ReplyWindow(Sink):
         """Whether a streamed reply was aborted in the middle."""
         return self._closed and self._streaming
 
+    def unwritten(self) -> int:
+        """Return how many bytes wait to be written."""
+        return sum(map(len, self._out))
+
     def write_to(self, transport: Transport) -> int:
         """Write the output to ``transport``; return how many bytes that were."""
         out = self._out

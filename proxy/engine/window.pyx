@@ -207,6 +207,10 @@ cdef class ReplyWindow(Sink):
         """Whether a streamed reply was aborted in the middle."""
         return self._closed and self._streaming
 
+    def unwritten(self):
+        """Return how many bytes wait to be written."""
+        return self._open_size + (0 if self._pieces is None else sum(map(len, self._pieces)))
+
     cpdef Py_ssize_t write_to(self, object transport) except -1:
         """Write the output to ``transport``; return how many bytes that were."""
         cdef Py_ssize_t size = 0

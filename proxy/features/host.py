@@ -47,6 +47,10 @@ class Registry(Protocol):
     def __len__(self) -> int: ...
 
     @property
+    def limited(self) -> bool:
+        """Whether any user or address has limits."""
+
+    @property
     def paused(self) -> bool:
         """Whether a CLIENT PAUSE is in effect."""
 

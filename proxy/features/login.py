@@ -19,6 +19,12 @@ from proxy.transport.flow_control import Stop
 _COMMANDS = frozenset(("auth", "hello"))
 
 
+def may_change_user(client: Host) -> bool:
+    """Whether the client may get another user. If users have limits, it may when all that it has asked for is answered,
+    so that this counts for its present user; until then nothing is read from the client."""
+    return not client.service.clients.limited or client.alone()
+
+
 def takes_long(session: Session, request: Request) -> bool:
     """Whether a request logs in, and has to wait or has a password that has to be verified in the thread."""
     users, delays = session.world.users, session.world.delays
@@ -68,18 +74,25 @@ def _verify(client: Host, name: str, password: bytes, then: Callable[[], object]
         then()
         return
 
+    loop = client.service.loop
+
     def start() -> None:
+        if users.authenticate(name, password) is not None:
+            # The same password was verified meanwhile, or the user has changed.
+            loop.call_soon(delays.verify_next)
+            then()
+            return
         digests = users.slow_digests(name)
-        verified = client.service.loop.run_in_executor(_thread(), users.passwords.verify_slowly, digests, password)
+        verified = loop.run_in_executor(_thread(), users.passwords.verify_slowly, digests, password)
         verified.add_done_callback(done)
 
     def done(future: asyncio.Future[list[str]]) -> None:
-        delays.verify_next()
         users.passwords.remember(future.result(), password)
+        delays.verify_next()
         if not client.gone:
             then()
 
-    delays.verify_later(client.session, start)
+    delays.verify_later(client.session, start, users.passwords.mark(name, password))
 
 
 @cache

@@ -21,7 +21,7 @@ from proxy.backends.routes import Routes
 from proxy.commands.facts import Fact
 from proxy.engine.jobs import Job, at_once
 from proxy.engine.sink import Sink
-from proxy.features import publish, unseen_scripts
+from proxy.features import login, publish, unseen_scripts
 from proxy.features.exec_reply import Ending, follow
 from proxy.features.host import Host
 from proxy.features.publish import PUBLISHES
@@ -202,6 +202,8 @@ def execute(modes: Modes, request: Request) -> bool:
     odd = queue.odd or (service.upstream.may_raise() and any(fact.name in RUNS_CODE for fact in queue.facts))
     large = queue.size >= service.query.large
     if (held is not None or moves or listens or odd or large) and not client.alone():
+        return False
+    if not names.isdisjoint(LOGINS) and not login.may_change_user(client):
         return False
     if queue.calls and not client.may_call_scripts():
         return False

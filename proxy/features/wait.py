@@ -158,7 +158,9 @@ class ShardWait(BlockingRequest):
         if index < 0:
             return encode.error(server_errors.shard_left(self._shard))
         session = self._whole.modes.client.session
-        return upstream.primary(index, session.protocol, session.db, session.route.server_user)
+        # The command ahead is the proxy's own, for which the client's user at the servers may have no rights.
+        user = "" if self._whole.wrote else session.route.server_user
+        return upstream.primary(index, session.protocol, session.db, user)
 
     def requests(self, remaining: float | None) -> Sequence[bytes]:
         """Return the replicated command without effect, and the command."""

@@ -9,7 +9,6 @@ from proxy.commands.getkeys import FINDING, KeysError, finding_patterns, sort_ke
 from proxy.commands.keys import key_indexes, key_spans
 from proxy.engine.jobs import MORE, Job, at_once
 from proxy.sharding.colocation import SlotOf
-from proxy.sharding.slots import hashed_part, key_slot
 
 _SORTS = (sort_keys, sort_ro_keys)
 _STEP = 64
@@ -57,16 +56,18 @@ def slots_of(fact: Fact, args: Sequence[bytes], slot_of: SlotOf, examined: Exami
     return found.slots
 
 
-def denied(fact: Fact, args: Sequence[bytes], slots: frozenset[int], examined: Examined) -> str | None:
+def denied(
+    fact: Fact, args: Sequence[bytes], slots: frozenset[int], pattern_slot: SlotOf, examined: Examined
+) -> str | None:
     """The option (BY or GET) of a SORT that may read keys in other slots than the sorted key, or None. ``slots`` are
-    those of the command's keys."""
+    those of the command's keys; ``pattern_slot`` is ``Colocation.pattern_slot``."""
     if fact.getkeys not in _SORTS:
         return None
     found = examined.of(fact, args)
-    return at_once(_denying(fact, args, slots)) if found is None else found.denied
+    return at_once(_denying(fact, args, slots, pattern_slot)) if found is None else found.denied
 
 
-def examining(fact: Fact, args: Sequence[bytes], slot_of: SlotOf) -> Job[Found]:
+def examining(fact: Fact, args: Sequence[bytes], slot_of: SlotOf, pattern_slot: SlotOf) -> Job[Found]:
     """Find the slots of ``args``, which fit the arity of ``fact``, as a job."""
     found = Found(fact, args)
     slots: set[int] = set()
@@ -78,23 +79,20 @@ def examining(fact: Fact, args: Sequence[bytes], slot_of: SlotOf) -> Job[Found]:
                 slots.update([slot_of(args[index]) for index in span[at : at + _STEP]])
                 yield MORE
         found.slots = frozenset(slots)
-        found.denied = yield from _denying(fact, args, found.slots)
+        found.denied = yield from _denying(fact, args, found.slots, pattern_slot)
     except KeysError:
         pass
     return found
 
 
-def _denying(fact: Fact, args: Sequence[bytes], slots: frozenset[int]) -> Job[str | None]:
+def _denying(fact: Fact, args: Sequence[bytes], slots: frozenset[int], pattern_slot: SlotOf) -> Job[str | None]:
     if len(slots) != 1 or fact.getkeys not in _SORTS:
         return None
     (slot,) = slots
     found: list[str] = []
 
     def look(option: bytes, pattern: bytes) -> bool:
-        tag = hashed_part(pattern)
-        before = pattern[: pattern.find(b"}")]
-        # The part of the pattern in front of the tag could add another tag.
-        if tag == pattern or any(char in before for char in b"*?[\\") or key_slot(tag) != slot:
+        if pattern_slot(pattern) != slot:
             found.append(option.decode().upper())
         return not found
 

@@ -22,7 +22,7 @@ from proxy.planning.split import array_header, by_key, cut, skip_bulks
 from proxy.planning.undeclared_keys import UndeclaredKeys
 from proxy.resp import encode
 from proxy.resp.numbers import parse_integer
-from proxy.sharding.colocation import Colocation, slot_of
+from proxy.sharding.colocation import Colocation, pattern_slot_of, slot_of
 from proxy.sharding.slots import SLOTS, key_slot
 from proxy.sharding.topology import NOBODY, Topology
 
@@ -90,6 +90,7 @@ class Planner:
         self._topology = topology
         self._rules = rules
         self._slot_of = slot_of(rules)
+        self.pattern_slot = pattern_slot_of(rules)
         self._cross_slot = cross_slot
         self._undeclared = undeclared
         self._keyless_slot = NOBODY if undeclared is None else undeclared.slot(topology)
@@ -230,7 +231,7 @@ class Planner:
             return Reject(errors.CROSSSLOT)
         if not slots and (place := self._without_keys(fact, args)) is not None:
             return place if isinstance(place, Reject) else frozenset((self._keyless_slot,))
-        if option := denied(fact, args, slots, self.examined):
+        if option := denied(fact, args, slots, self.pattern_slot, self.examined):
             return Reject(server_errors.sort_denied(option))
         return slots
 
@@ -276,7 +277,7 @@ class Planner:
             return place if isinstance(place, Reject) else Forward(place, fact.replica_ok)
         if len(slots) > 1:
             return Reject(errors.CROSSSLOT)
-        if option := denied(fact, args, slots, self.examined):
+        if option := denied(fact, args, slots, self.pattern_slot, self.examined):
             return Reject(server_errors.sort_denied(option))
         (slot,) = slots
         shard = self._topology.slot_shard[slot]

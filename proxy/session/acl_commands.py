@@ -102,8 +102,7 @@ def _told_setuser(session: Session, args: Args) -> Args:
 
 def _setuser_args(known: Users, user: AclUser) -> list[bytes]:
     """Return the arguments of the ACL SETUSER that makes ``user``."""
-    rules = Describing(known.commands, EXACT).user(user).split(b" ")
-    return [b"ACL", b"SETUSER", name_bytes(user.name), *rules]
+    return [b"ACL", b"SETUSER", name_bytes(user.name), *Describing(known.commands, EXACT).rules(user)]
 
 
 def _setuser_part(world: World, caller: int, args: Args, now: float) -> Job[Part]:

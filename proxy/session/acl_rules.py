@@ -70,6 +70,11 @@ class CommandRule:
     def __str__(self) -> str:
         return ("+" if self.allow else "-") + self.name
 
+    @property
+    def written(self) -> str:
+        """The rule as it has to be written to be the same."""
+        return str(self) if self.first_arg is None else f"+{self.name.partition('|')[0]}|{self.first_arg}"
+
 
 @dataclass(frozen=True, slots=True)
 class Selector:

@@ -17,6 +17,8 @@ from proxy.resp import encode
 from proxy.session.acl_check import AllowedCommands, Denial, Reason, allowed_commands
 from proxy.session.acl_rules import AclUser, KeyPattern, Selector
 
+_PLAIN = frozenset(range(33, 127)) - frozenset(b"\"'\\)")
+"""The bytes that a word of a selector may have without quotes."""
 _SIGNS = {READ | WRITE: b"~", READ: b"%R~", WRITE: b"%W~"}
 
 
@@ -32,13 +34,15 @@ class Dialect:
     """Whether errors name the user."""
     numbers_log: bool
     """Whether entries of ACL LOG have a number and times."""
+    exact: bool = False
+    """Whether the description, read as rules, gives the same user. Servers show some rules as others are written."""
 
 
 REDIS_7_0 = Dialect(keeps_rules=False, sanitizes=False, names_user=False, numbers_log=False)
 REDIS_7_2 = Dialect(keeps_rules=True, sanitizes=True, names_user=True, numbers_log=True)
 
-EXACT = Dialect(keeps_rules=True, sanitizes=False, names_user=True, numbers_log=True)
-"""The proxy's own dialect: the rules exactly as written, so that a parsed description gives the same user."""
+EXACT = Dialect(keeps_rules=True, sanitizes=False, names_user=True, numbers_log=True, exact=True)
+"""The proxy's own dialect, in which workers tell each other about users, and in which an aclfile is written."""
 
 
 def dialect_of(version: str) -> Dialect:
@@ -64,10 +68,15 @@ class Describing:
 
     def user(self, user: AclUser) -> bytes:
         """Return the user's rules in one line, which SETUSER accepts."""
-        words = [flag.encode() for flag in self.flags(user)]
-        words += (b"#" + digest.encode() for digest in user.digests)
+        return b" ".join(self.rules(user))
+
+    def rules(self, user: AclUser) -> list[bytes]:
+        """Return the user's rules one by one; each selector is one rule."""
+        found = [flag.encode() for flag in self.flags(user)]
+        found += (b"#" + digest.encode() for digest in user.digests)
         root, *others = (self._selector(selector) for selector in user.selectors)
-        return b" ".join([*words, root, *(b"(" + other + b")" for other in others)])
+        quoted = (map(_quoted, other) if self.dialect.exact else other for other in others)
+        return [*found, *root, *(b"(" + b" ".join(other) + b")" for other in quoted)]
 
     def line(self, user: AclUser) -> bytes:
         """Return the line of the user in ACL LIST and in an aclfile."""
@@ -96,13 +105,18 @@ class Describing:
             flags.append("sanitize-payload" if sanitize else "skip-sanitize-payload")
         return flags
 
-    def _selector(self, selector: Selector) -> bytes:
-        words = [b"~*"] if selector.all_keys else [key_words(pattern) for pattern in selector.keys]
+    def _selector(self, selector: Selector) -> list[bytes]:
+        words = [b"~*"] if selector.all_keys else [self._key_words(pattern) for pattern in selector.keys]
         if selector.all_channels:
             words.append(b"&*")
         else:
             words += (b"resetchannels", *(b"&" + channel for channel in selector.channels))
-        return b" ".join([*words, self.command_rules(selector)])
+        return [*words, *self._command_rules(selector)]
+
+    def _key_words(self, pattern: KeyPattern) -> bytes:
+        """Return a key pattern as a rule. "~*" is a flag when it is read, behind which no pattern may follow."""
+        words = key_words(pattern)
+        return b"%RW~*" if words == b"~*" and self.dialect.exact else words
 
     def _selector_fields(self, selector: Selector) -> dict[bytes, bytes]:
         keys = [b"~*"] if selector.all_keys else [key_words(pattern) for pattern in selector.keys]
@@ -115,13 +129,17 @@ class Describing:
 
     def command_rules(self, selector: Selector) -> bytes:
         """Return the rules about commands alone, beginning with +@all or -@all."""
-        begin = "+@all" if selector.future else "-@all"
-        if self.dialect.keeps_rules:
+        return b" ".join(self._command_rules(selector))
+
+    def _command_rules(self, selector: Selector) -> list[bytes]:
+        if self.dialect.exact:
+            rules = [rule.written for rule in selector.rules]
+        elif self.dialect.keeps_rules:
             rules = [str(rule) for rule in selector.rules]
         else:
             named = {rule.name for rule in selector.rules}
             rules = shortest_rules(allowed_commands(selector, self.commands), self.commands, named)
-        return " ".join([begin, *rules]).encode("latin-1")
+        return [rule.encode("latin-1") for rule in ("+@all" if selector.future else "-@all", *rules)]
 
     def refusal(self, user: str, denial: Denial, fact: Fact) -> str:
         """Return the error reply to a command that a user may not run."""
@@ -170,6 +188,14 @@ def name_text(name: bytes) -> str:
 def key_words(pattern: KeyPattern) -> bytes:
     """Return a key pattern as a rule."""
     return _SIGNS[pattern.access] + pattern.pattern
+
+
+def _quoted(word: bytes) -> bytes:
+    """Return a word of a selector as it has to be written there, so that it neither ends the selector nor begins a
+    quote."""
+    if _PLAIN.issuperset(word):
+        return word
+    return b'"%b"' % b"".join(b"%c" % byte if byte in _PLAIN else b"\\x%02x" % byte for byte in word)
 
 
 def _of_user(name: str) -> str:

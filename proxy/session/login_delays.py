@@ -11,12 +11,17 @@ longest delay, and none is refused, but for one in a transaction, where no comma
 down the logins of others at its own address, and by a tenth of that those of the same user at other addresses, and can
 not keep anybody from logging in.
 
-Each worker counts alone. The counts are bounded; the address or user whose failures are the oldest is forgotten first.
+Passwords whose digest takes long to compute are verified one by one. Addresses take turns, and at one address logins
+come in the order in which they were first tried: whoever is closed before its turn, or gives up, and asks again with
+the same password, has its old place. So guesses that come later are behind it, however many they are.
+
+Each worker counts alone. The counts and the places are bounded; the address or user whose failures are the oldest is
+forgotten first.
 """
 
+from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import islice
 from typing import Protocol
 
 FREE = 10
@@ -31,6 +36,8 @@ _KNOWN_MOST = 10_000
 """The most addresses, and the most users, of which failures are counted."""
 _NAME_MOST = 128
 """The characters of a user's name that are kept. Longer names with the same beginning count as one."""
+_PLACES_MOST = 10_000
+"""The most places of logins that are kept for clients that have left before their turn."""
 _SPARED_MOST = 100
 """How many logins of an address, of those whose passwords are verified next, are waited for beyond a timeout."""
 _OF_USERS = 0.1
@@ -97,8 +104,10 @@ class LoginDelays:
         "_addresses",
         "_clock",
         "_longest",
+        "_places",
+        "_queued",
         "_source_of",
-        "_sources",
+        "_tried",
         "_users",
         "active",
         "checked",
@@ -119,17 +128,21 @@ class LoginDelays:
         self._source_of = source_of
         self._addresses = Failures()
         self._users = Failures()
-        self._sources: dict[int, str] = {}
-        """The address of each client in ``unverified``, by the client's id."""
+        self._tried = 0
+        """How many logins were tried, of those whose passwords have to be verified in a thread."""
+        self._queued: dict[int, tuple[str, int, bytes]] = {}
+        """The clients in ``unverified``, by id: the address, the place, and the mark of the login."""
+        self._places: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+        """The places of logins whose clients have left before their turn, by address and mark; the latest are last."""
         self.active = False
         """Whether any login may have to wait, so that logins take the slow path."""
         self.checked = 0
         """The id of the client that has waited and whose login is checked now; 0 if there is none."""
         self.waiting: dict[int, Callable[[], object]] = {}
         """The clients whose logins wait, by id, each with the function that ends the waiting."""
-        self.unverified: OrderedDict[str, dict[int, Callable[[], object]]] = OrderedDict()
-        """The logins whose passwords have to be verified in a thread, by address: the client's id, and the function
-        that starts it."""
+        self.unverified: OrderedDict[str, list[tuple[int, int, Callable[[], object]]]] = OrderedDict()
+        """The logins whose passwords have to be verified in a thread, by address, in the order of their places: the
+        place, the client's id, and the function that starts it."""
         self.verifying = 0
         """The id of the client whose password is being verified in the thread; 0 if there is none."""
         self.delayed = 0
@@ -168,10 +181,14 @@ class LoginDelays:
             self._users.drop_old(now)
             self.active = bool(len(self._addresses) or len(self._users))
 
-    def verify_later(self, client: LoggingIn, start: Callable[[], object]) -> None:
-        """Call ``start``, which verifies the password of ``client`` in a thread, when its turn comes."""
-        source = self._sources[client.id] = self.source(client)
-        self.unverified.setdefault(source, {})[client.id] = start
+    def verify_later(self, client: LoggingIn, start: Callable[[], object], mark: bytes = b"") -> None:
+        """Call ``start``, which verifies the password of ``client`` in a thread, when its turn comes. ``mark`` stands
+        for the user and the password."""
+        source = self.source(client)
+        self._tried += 1
+        place = self._places.pop((source, mark), self._tried)
+        self._queued[client.id] = source, place, mark
+        insort(self.unverified.setdefault(source, []), (place, client.id, start))
         if not self.verifying:
             self.verify_next()
 
@@ -181,9 +198,8 @@ class LoginDelays:
         self.verifying = 0
         if self.unverified:
             source, logins = self.unverified.popitem(last=False)
-            self.verifying = number = next(iter(logins))
-            start = logins.pop(number)
-            del self._sources[number]
+            _, self.verifying, start = logins.pop(0)
+            del self._queued[self.verifying]
             if logins:
                 self.unverified[source] = logins
             start()
@@ -194,7 +210,7 @@ class LoginDelays:
         others log in."""
         found = {self.verifying, *self.waiting}
         for logins in self.unverified.values():
-            found.update(islice(logins, _SPARED_MOST))
+            found.update(number for _, number, _ in logins[:_SPARED_MOST])
         return found
 
     def leave(self, number: int) -> None:
@@ -202,11 +218,17 @@ class LoginDelays:
         end = self.waiting.pop(number, None)
         if end is not None:
             end()
-        source = self._sources.pop(number, None)
-        if source is not None:
-            del self.unverified[source][number]
-            if not self.unverified[source]:
+        queued = self._queued.pop(number, None)
+        if queued is not None:
+            source, place, mark = queued
+            logins = self.unverified[source]
+            del logins[bisect_left(logins, (place, number))]
+            if not logins:
                 del self.unverified[source]
+            if mark:
+                self._places[source, mark] = place
+                if len(self._places) > _PLACES_MOST:
+                    self._places.popitem(last=False)
 
     def _delay(self, failures: int) -> float:
         return 0.0 if failures < FREE else min(FIRST * 2.0 ** (failures - FREE), self._longest)

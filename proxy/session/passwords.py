@@ -138,7 +138,7 @@ class Passwords:
         found = False
         for known in (*digests, *others) or (_NOBODY,):
             if is_scrypt(known):
-                mark = self._mark(known, password)
+                mark = self.mark(known, password)
                 if mark in self._known and known in digests:
                     self._known.move_to_end(mark)
                     found = True
@@ -154,9 +154,10 @@ class Passwords:
     def remember(self, digests: Iterable[str], password: bytes) -> None:
         """Remember that these digests are of ``password``."""
         for digest in digests:
-            self._known[self._mark(digest, password)] = None
+            self._known[self.mark(digest, password)] = None
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
-    def _mark(self, digest: str, password: bytes) -> bytes:
-        return hmac.digest(self._secret, digest.encode() + b"\0" + password, "sha256")
+    def mark(self, digest: str, password: bytes) -> bytes:
+        """Return what stands for a password and a digest or user, from which nobody learns the password."""
+        return hmac.digest(self._secret, digest.encode("utf-8", "surrogateescape") + b"\0" + password, "sha256")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from hashlib import sha1
 from typing import Protocol
 
+from proxy import errors
 from proxy.engine.jobs import MORE, Job, at_once
 from proxy.engine.sink import DISCARD, Sink
 from proxy.planning import exec_block
@@ -26,8 +27,8 @@ from proxy.planning.script_calls import touches_data
 from proxy.resp import encode
 from proxy.resp.requests import ProtocolError, split_request
 
-NOT_FOUND = frozenset((b"-NOSCRIPT No matching script. Please use EVAL.\r\n", b"-NOSCRIPT No matching script.\r\n"))
-"""The replies of servers that do not have the script of a digest (Redis, Valkey 9). A script may make the same error
+NOT_FOUND = frozenset(map(encode.error, (errors.NOSCRIPT, errors.NOSCRIPT_OF_VALKEY)))
+"""The replies of servers that do not have the script of a digest. A script may make the same error
 itself, so the server is asked whether the script exists (``proxy.planning.proof``)."""
 _BODY = {"eval": 1, "eval_ro": 1, "script|load": 2}
 """The index of the argument that is a script, by command."""
@@ -71,6 +72,8 @@ class Scripts:
         self._size = 0
         self._had: dict[Hashable, set[bytes]] = {}
         """The digests of the scripts that were loaded over each connection."""
+        self.missing = errors.NOSCRIPT
+        """The error for a call of a script that is not known, in the words of the servers. Learned."""
         self.on_call: Callable[[], object] | None = None
         """Called when a client sends a command that calls or manages scripts."""
         self.on_flush: Callable[[], object] | None = None
@@ -88,6 +91,10 @@ class Scripts:
 
     def __repr__(self) -> str:
         return f"Scripts({len(self._bodies)} of {self._size} bytes, {self.loads} loaded)"
+
+    def worded(self, error: str) -> str:
+        """Return an error of the proxy's own in the words of the servers, if it is about a script."""
+        return self.missing if error is errors.NOSCRIPT else error
 
     def keep(self, body: bytes) -> None:
         """Keep a script that a client has sent, unless it must not be sent over a connection that others share."""

@@ -10,6 +10,7 @@ over other rules. With rules, this module computes the slot of every key and sha
 ``proxy.sharding.slots`` does. Both compute the same slot for a key that no rule matches.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from proxy.sharding.slots import span_slot as plain_slot
 
 SlotOf = Callable[[bytes], int]
 """A function from a key to its slot, 0 to 16383."""
+_SPECIAL = re.compile(rb"[*?[\\]")
+"""The characters of glob patterns. Redis takes all of them for the end of what is known of a SORT's pattern."""
 
 
 class Rule:
@@ -74,6 +77,42 @@ class Colocation:
                     break
             at += 1
         return whole_slot(data, start, at)
+
+    def pattern_slot(self, pattern: bytes) -> int:
+        """Return the slot of all keys that a SORT forms by putting elements in place of the star in ``pattern``; -1 if
+        they may be in different slots, as elements may have any text.
+
+        Without rules, the result is that of Redis's patternHashSlot (src/cluster.c): only a hash tag in front of the
+        star decides.
+        """
+        found = _SPECIAL.search(pattern)
+        plain = pattern if found is None else pattern[: found.start()]
+        opened = plain.find(b"{")
+        closed = plain.find(b"}", opened) if opened >= 0 else -1
+        tagged = whole_slot(plain, opened + 1, closed) if closed > opened + 1 else -1
+        slots = set()
+        for rule in self._rules:
+            begins = plain.startswith(rule.prefix)
+            if begins or rule.prefix.startswith(plain):  # else no such key begins with the prefix
+                slots.add(tagged if rule.tags else _slot_by(rule, plain if begins else rule.prefix))
+            if begins:
+                break
+        else:
+            slots.add(tagged)
+        return slots.pop() if len(slots) == 1 else -1
+
+
+def _slot_by(rule: Rule, begin: bytes) -> int:
+    """Return the slot of all keys that ``begin`` so, by a ``rule`` for which hash tags do not count; -1 if what follows
+    decides."""
+    if not rule.fields:
+        return rule.slot
+    at = -1
+    for _ in range(rule.fields):
+        at = begin.find(bytes((rule.separator,)), at + 1)
+        if at < 0:
+            return -1
+    return whole_slot(begin, 0, at)
 
 
 class AllowedKeys(Colocation):
@@ -136,3 +175,9 @@ def build_colocation(configured: Sequence[RuleLike]) -> Colocation | None:
 def slot_of(rules: Colocation | None) -> SlotOf:
     """Return the function that computes the slot of a key under ``rules``."""
     return key_slot if rules is None else rules.slot
+
+
+def pattern_slot_of(rules: Colocation | None) -> SlotOf:
+    """Return the function that computes the slot of the keys of a SORT's pattern under ``rules``
+    (``Colocation.pattern_slot``)."""
+    return (Colocation(()) if rules is None else rules).pattern_slot

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
+from proxy import errors
 from proxy.backends.upstream import reads_replicas
 from proxy.discovery.discovery import Discovery
 from proxy.discovery.learn import (
@@ -117,6 +118,7 @@ async def _adopt(service: Service, answers: Sequence[Learned], replicas: Sequenc
     if oldest := lowest(answers):
         service.world.server_version = oldest.version or service.world.server_version
         service.world.client_fields = oldest.client_fields
+        service.scripts.missing = errors.NOSCRIPT_OF_VALKEY if oldest.valkey else errors.NOSCRIPT
     service.slices.run(learn_users(service.world, service.inspector.table))
     service.upstream.pool.keep_connections(answer.version for answer in answers)
     service.world.databases = fewest_databases(answers) or service.world.databases

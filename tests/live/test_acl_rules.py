@@ -21,14 +21,19 @@ from proxy.commands.table import CommandTable
 from proxy.devservers.servers import LocalServer, ServerBinary
 from proxy.session.acl_check import Permissions
 from proxy.session.acl_rules import AclUser, change
-from proxy.session.acl_text import REDIS_7_0, REDIS_7_2, Dialect
-from proxy.session.acl_users import Users
+from proxy.session.acl_text import EXACT, REDIS_7_0, REDIS_7_2, Describing, Dialect
+from proxy.session.acl_users import Users, parse_file
 from tests.support.wire import Wire
 
 pytestmark = pytest.mark.live
 
 TABLE = CommandTable.builtin()
 FACTS = {fact.name: fact for fact in chain.from_iterable((top, *top.subcommands.values()) for top in TABLE)}
+AMBIGUOUS = [
+    *('(+get "~a b")', '(+get "~a)', "(~a) +@all)", '("~a\\x29" +get)', '(+get "~a\\"b\\"c" &x)', "(+get '~a' )"),
+    *("(%R~* %W~* ~a)", "+get|ABC", "(+get|ABC)", "(+select|a) ~x)", "~a)", '~a"b', "~(a", "( )", '("~a\\\\x29b")'),
+]
+"""Rules that would be others if their description were read again."""
 WORDS = [
     *("a1", "a2", "b1", "b2", "c1", "c2", "1", "2", "3", "0", "store", "get", "by", "limit", "streams", "keys"),
     *("group", "#", "nosuch*", "*", "copy", "count", "block", "storedist", "ch1", "ch2", "a*", "set", "u8", "incrby"),
@@ -99,7 +104,9 @@ def rules(names: list[str], nested: bool = True) -> st.SearchStrategy[str]:
         st.builds("{}{}".format, sign, st.sampled_from(names)),
         st.sampled_from(["+select|0", "+select|1", "-select|0", "+config|get", "-config|get", "+get|a", "+debug|x"]),
         st.sampled_from(["+nosuch", "+nosuch|x", "+config|nosuch", "+config|get|x", "+select|", "+|get", "+", "+GET"]),
-        st.sampled_from(["~a*", "%R~b*", "%W~b*", "%rW~c", "%RR~c", "%", "%R", "~", "~a b", "%~x", "%R~*"]),
+        st.sampled_from(
+            ["~a*", "%R~b*", "%W~b*", "%rW~c", "%RR~c", "%", "%R", "~", "~a b", "%~x", "%R~*", "%W~*", "%RW~*"]
+        ),
         st.sampled_from(["~*", "allkeys", "resetkeys", "&*", "allchannels", "resetchannels", "&a*", "&", "&b c"]),
         st.sampled_from(["on", "OFF", "nopass", "resetpass", ">a", ">b", "<a", "<b", ">", "#" + "a" * 64, "#abc"]),
         st.sampled_from(
@@ -109,9 +116,7 @@ def rules(names: list[str], nested: bool = True) -> st.SearchStrategy[str]:
     if not nested:
         return single
     inside = st.lists(rules(names, nested=False), max_size=4).map(" ".join)
-    return st.one_of(
-        single, single, single, inside.map("({})".format), st.sampled_from(['(+get "~a b")', '(+get "~a)'])
-    )
+    return st.one_of(single, single, single, inside.map("({})".format), st.sampled_from(AMBIGUOUS))
 
 
 @COMMON
@@ -131,8 +136,10 @@ def test_random_rules(acl_server: AclServer, data: st.DataObject) -> None:
     assert acl_server.without_more(users.describing.line(found)) == acl_server.without_more(listed)
     asked = acl_server.ask("ACL", "GETUSER", "t")
     assert acl_server.without_more(decoded(users.describing.getuser(found, 2))) == acl_server.without_more(asked)
-    back = change(AclUser("t"), users.describing.user(found).split(b" "), users.commands)
-    assert users.describing.user(back) == users.describing.user(found), "what is described can be said again"
+    back = change(AclUser("t"), Describing(users.commands, EXACT).rules(found), users.commands)
+    assert back == found, "what one worker tells another is the same user"
+    (loaded,) = parse_file(Describing(users.commands, EXACT).line(found), "", users.commands)
+    assert loaded == found or any(b" " in rule for rule in map(str.encode, said)), "so is what SAVE writes"
 
 
 PERMITTED = [

@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+import itertools
+import select
 import time
 
 import pytest
@@ -242,3 +244,36 @@ class TestGuessing:
             began = time.monotonic()
             assert client.ask("AUTH", "slow", "s") == OK
             assert time.monotonic() - began > 0.7, "it has waited longer than the timeout"
+
+    def test_a_flood_keeps_nobody_out(self, site: Site, serve: Serve, crowd: contextlib.ExitStack) -> None:
+        """A right password comes to its turn behind the guesses that came earlier, though its client is closed and asks
+        again several times, and though there are always more guesses waiting than can be verified in time."""
+        limits = "[limits]\nauth_timeout = '300ms'\nauth_delay_max = '0s'\n"
+        salt = b"salt" * 4
+        right = hashlib.scrypt(b"s", salt=salt, n=4096, r=8, p=1).hex()
+        slow = f'[[users]]\nname = "slow"\npassword_hash = "scrypt:4096:8:1:{salt.hex()}:{right}"\n'
+        proxy = serve("--static", site.shards.static, config=f"drain_timeout = '1s'\n{limits}{slow}")
+        guesses = itertools.count()
+
+        def ask(password: str) -> Wire:
+            client = crowd.enter_context(Wire(proxy.address))
+            client.send(pack("AUTH", "slow", password))
+            return client
+
+        flood = [ask(f"guess {next(guesses)}") for _ in range(400)]
+        client, asked = ask("s"), 1
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            ended, _, _ = select.select([client.socket, *(guess.socket for guess in flood)], [], [], 1)
+            if client.socket in ended:
+                with contextlib.suppress(ConnectionError):
+                    assert client.reply() == OK
+                    break
+                client, asked = ask("s"), asked + 1
+            for at, guess in enumerate(flood):
+                if guess.socket in ended:
+                    guess.close()
+                    flood[at] = ask(f"guess {next(guesses)}")
+        else:
+            pytest.fail(f"the right password was refused {asked} times")
+        assert asked > 1

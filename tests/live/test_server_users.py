@@ -152,6 +152,16 @@ def test_a_client_that_logs_in_as_another_user(shards: LocalShards, proxy: Proxy
         assert client.ask("GET", "{1}b:w") != b"$3\r\nnew\r\n"
 
 
+@pytest.mark.parametrize("written", [0, 1, 4])
+def test_wait_needs_no_right_that_the_client_does_not_use(proxy: ProxyProcess, written: int) -> None:
+    """A replicated command without effect (SWAPDB) goes ahead of WAIT, and these users may not run it."""
+    with logged_in(proxy, "a") as client:
+        for tag in TAGS[:written]:
+            assert client.ask("SET", f"{tag}a:1", "v") == OK
+        assert client.ask("WAIT", 1, 5000) == b":1\r\n"
+        assert client.ask("GET", "{1}b:1").startswith(b"-NOPERM"), "the client has its user as before"
+
+
 def test_users_that_share_a_user_share_connections(shards: LocalShards, proxy: ProxyProcess) -> None:
     with logged_in(proxy, "a") as a, logged_in(proxy, "also-a") as also:
         assert a.ask("SET", "{1}a:s", 1) == OK

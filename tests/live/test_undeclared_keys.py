@@ -94,6 +94,16 @@ class TestRefused:
             assert client.ask("EVALSHA", digest(USES), 0, "x").startswith(b"-ERR 'evalsha' of a script")
         assert keys(shards) == [0, 0, 0]
 
+    @pytest.mark.parametrize("call", ["EVALSHA", "EVALSHA_RO"])
+    def test_the_words_are_the_servers(self, shards: LocalShards, proxy: ProxyProcess, call: str) -> None:
+        """They differ between Redis and Valkey."""
+        with Wire(shards.primaries[0].address) as server, Wire(proxy.address) as client:
+            said = server.ask(call, "f" * 40, 0)
+            assert said.startswith(b"-NOSCRIPT ")
+            assert client.ask(call, "f" * 40, 0) == said
+            assert client.ask("MULTI") == b"+OK\r\n"
+            assert client.ask(call, "f" * 40, 0) == said
+
     def test_in_a_transaction(self, shards: LocalShards, proxy: ProxyProcess) -> None:
         with Wire(proxy.address) as client:
             for call in (("EVAL", USES, 0, "x"), ("EVALSHA", "f" * 40, 0)):

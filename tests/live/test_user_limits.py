@@ -220,6 +220,39 @@ class TestNoWayAround:
             size = 20_000 * sum(reply == OK for reply in replies[:: 1 + again.count(b"*")])
             assert size <= 150_000 + 102_400 * (time.monotonic() - began)
 
+    RICH = pack("AUTH", "rich", "r")
+    GET = pack("GET", "k")
+
+    @pytest.mark.parametrize(
+        ("batch", "over"),
+        [
+            (RICH + GET + AUTH, False),
+            (RICH + GET * 3 + AUTH, False),
+            (RICH + GET + pack("RESET"), False),
+            (RICH + GET + pack("HELLO", 3, "AUTH", "app", "a"), False),
+            (RICH + pack("MULTI") + GET + AUTH + pack("EXEC"), False),
+            (RICH + GET + pack("MULTI") + AUTH + pack("EXEC"), False),
+            (RICH + GET + pack("AUTH", "app", "wrong") + AUTH, False),
+            (AUTH + GET + RICH + GET + AUTH, True),
+            (AUTH + GET + RICH + AUTH, True),
+            (AUTH + GET + pack("HELLO", 2, "AUTH", "rich", "r") + AUTH, True),
+            (AUTH + pack("MULTI") + GET + RICH + pack("EXEC") + AUTH, True),
+            (AUTH + GET + pack("MULTI") + RICH + pack("EXEC") + AUTH, True),
+            (pack("RESET") + GET + RICH + pack("RESET"), True),
+            (RICH + pack("RESET") + GET + RICH + GET + pack("RESET"), True),
+        ],
+    )
+    def test_replies_on_their_way_count_for_who_asked(self, site: Site, serve: Serve, batch: bytes, over: bool) -> None:
+        rich = "[[users]]\nname = 'rich'\npassword = 'r'\nmax_byte_rate = '1gb'\n"
+        limits = "on_limit = 'refuse'\nmax_byte_rate_per_user = '100kb'"
+        proxy = serve("--static", site.shards.static, config=users(limits) + OPEN + rich)
+        self.fill(proxy.address)
+        with Wire(proxy.address) as client:
+            client.send(batch)
+            replies = client.replies(batch.count(b"*"))
+            replies.append(client.ask("GET", "none"))
+            assert any(reply.startswith(b"-ERR user") for reply in replies) is over
+
     @pytest.mark.parametrize(
         "limit", ["max_byte_rate_per_user = '100kb'", "max_byte_rate_per_address = '100kb'"], ids=["user", "address"]
     )

@@ -392,6 +392,15 @@ def test_unknown_keys(tmp_path: Path) -> None:
             "users[0].nopass",
             "is set beside a password: keep one of them",
         ),
+        *(
+            (
+                f'[[users]]\nname = "app"\n{password}\nrules = "~* {nopass} +@all"',
+                "users[0].rules",
+                "say nopass beside a password, which nobody would need: keep one of them",
+            )
+            for password in ('password = "x"', f'password_sha256 = "{"0" * 64}"')
+            for nopass in ("nopass", "NOPASS")
+        ),
         (
             '[[users]]\nname = "app"\nnopass = "yes"',
             "users[0].nopass",

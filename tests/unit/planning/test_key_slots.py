@@ -6,9 +6,11 @@ from proxy.commands.keys import KeysError
 from proxy.commands.table import CommandTable
 from proxy.engine.jobs import at_once
 from proxy.planning.key_slots import Examined, denied, examining, slots_of
+from proxy.sharding.colocation import pattern_slot_of
 from proxy.sharding.slots import key_slot
 
 TABLE = CommandTable.builtin()
+PATTERN_SLOT = pattern_slot_of(None)
 MANY = 3000
 
 
@@ -51,7 +53,7 @@ def test_in_slices_as_at_once(args: list[bytes]) -> None:
     assert fact is not None
     examined, nothing = Examined(), Examined()
     steps = 0
-    job = examining(fact, args, key_slot)
+    job = examining(fact, args, key_slot, PATTERN_SLOT)
     while True:
         try:
             next(job)
@@ -66,7 +68,7 @@ def test_in_slices_as_at_once(args: list[bytes]) -> None:
             slots_of(fact, args, key_slot, examined)
         return
     assert slots_of(fact, args, key_slot, examined) == expected
-    assert denied(fact, args, expected, examined) == denied(fact, args, expected, nothing)
+    assert denied(fact, args, expected, PATTERN_SLOT, examined) == denied(fact, args, expected, PATTERN_SLOT, nothing)
     assert steps > MANY / 100
 
 
@@ -75,6 +77,6 @@ def test_only_the_very_request_is_known() -> None:
     fact = TABLE.resolve(args)
     assert fact is not None
     examined = Examined()
-    examined.found = at_once(examining(fact, args, key_slot))
+    examined.found = at_once(examining(fact, args, key_slot, PATTERN_SLOT))
     assert examined.of(fact, args) is examined.found
     assert examined.of(fact, list(args)) is None

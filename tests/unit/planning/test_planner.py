@@ -532,6 +532,7 @@ def test_sort_with_patterns_in_its_slot(line: str) -> None:
         ("SORT {a}l BY ?_{a}*", "BY"),
         ("SORT {a}l BY [x]_{a}*", "BY"),
         ("SORT {a}l BY {*}w_{a}", "BY"),
+        ("SORT {a}l BY x}*{a}", "BY"),
         ("SORT {a}l BY {}w_{a}*", "BY"),
         ("SORT {a}l BY {a}w_* GET o_*", "GET"),
         ("SORT_RO {a}l GET # GET o_*", "GET"),

@@ -143,3 +143,39 @@ class TestVerifications:
             delays.leave(number)
         delays.verify_next()
         assert not delays.unverified
+
+    def test_who_asks_again_has_its_old_place(self, delays: LoginDelays) -> None:
+        started: list[int] = []
+
+        def ask(number: int, mark: bytes) -> None:
+            delays.verify_later(Guest("10.0.0.1:1", number), partial(started.append, number), mark)
+
+        for number in range(1, 200):
+            ask(number, b"guess %d" % number)
+        ask(500, b"right")
+        for number in range(200, 400):
+            ask(number, b"guess %d" % number)
+        delays.leave(500)
+        delays.leave(300)
+        ask(501, b"right")
+        ask(502, b"right")
+        ask(503, b"guess 300")
+        for _ in range(500):
+            delays.verify_next()
+        assert started[199] == 501, "as if it had waited"
+        assert started[200:] == [*range(200, 300), 503, *range(301, 400), 502], "one login for each place"
+        assert not delays.unverified
+
+    @pytest.mark.parametrize("kept", [0, 1, 50])
+    def test_places_are_bounded(self, delays: LoginDelays, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+        monkeypatch.setattr(login_delays, "_PLACES_MOST", kept)
+        started: list[int] = []
+        for number in range(1, 101):
+            delays.verify_later(Guest("10.0.0.1:1", number), partial(started.append, number), b"%d" % number)
+        for number in range(2, 101):
+            delays.leave(number)
+        for number in range(2, 101):
+            delays.verify_later(Guest("10.0.0.1:1", 1000 + number), partial(started.append, number), b"%d" % number)
+        for _ in range(100):
+            delays.verify_next()
+        assert started == [1, *range(101 - kept, 101), *range(2, 101 - kept)], "the latest are kept"

@@ -126,6 +126,38 @@ class TestWhatARuleSays:
         expected = 7 if key.startswith(b"celery") and hashed_part(key) == key else key_slot(hashed)
         assert rules.slot(key) == expected
 
+    @pytest.mark.parametrize(
+        ("pattern", "hashed"),
+        [
+            (b"resque:mail:{x}*", b"resque:mail"),  # a tag does not count by this rule
+            (b"resque:mail:*->f", b"resque:mail"),
+            (b"resque:{x}*", b"locks"),
+            (b"resque:{*", b"locks"),
+            (b"resque:mail*", None),
+            (b"resque:*", None),  # "{" may follow, which is another rule's
+            (b"res*", None),
+            (b"bull:{mail}*", b"mail"),
+            (b"bull:mail:*", None),  # an element may have a tag, which counts by this rule
+            (b"celery*", None),
+            (b"x{a}*", b"a"),
+            (b"x*{a}", None),
+            (b"x{}{a}*", None),
+            (b"*", None),
+        ],
+    )
+    def test_what_a_pattern_of_sort_may_name(self, pattern: bytes, hashed: bytes | None) -> None:
+        assert self.rules is not None
+        assert self.rules.pattern_slot(pattern) == (-1 if hashed is None else key_slot(hashed))
+
+    @given(KEY, st.lists(REST, min_size=1, max_size=5))
+    @example(b"resque:", [b"{", b"a"])
+    @example(b"res", [b"que:a:", b"que:b:"])
+    def test_all_keys_of_a_pattern_are_in_its_slot(self, begin: bytes, elements: list[bytes]) -> None:
+        assert self.rules is not None
+        found = self.rules.pattern_slot(begin + b"*:{b}")
+        if found >= 0:
+            assert {model(begin + element + b":{b}") for element in elements} == {found}
+
     def test_no_rules_are_none(self) -> None:
         assert build_colocation(()) is None
         assert slot_of(None) is key_slot
