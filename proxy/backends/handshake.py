@@ -33,6 +33,9 @@ NEEDS_PASSWORD = "the server asks for a password: set backend.password"
 TAKES_NO_HEADER = 'the server takes the PROXY header for a command: set backend.proxy_protocol = "off"'
 _SELF: tuple[Step, ...] = (("INFO", "replication"), ("ROLE",))
 """Commands that ask for a server's role if no other source confirms it. Errors in reply to them are ignored."""
+_MAKE_STATE = frozenset(("AUTH", "HELLO", "SELECT"))
+"""The commands without which the connection is not in the state of its place: requests would run as another user, or in
+another database."""
 _SELF2: Step = ("HELLO", 2)
 """HELLO, which any user may call and whose reply has the role; with RESP3 it is sent anyhow."""
 
@@ -231,7 +234,7 @@ class Greeting:
                 raise ServerBusy(words)
             self._is(RoleReply.read([self._said]))
             return
-        if code in ("NOPERM", "BUSY"):
+        if code in ("NOPERM", "BUSY") and step not in _MAKE_STATE:
             # The user may not ask, or a script runs too long, which SCRIPT KILL must be able to reach.
             return
         fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError
@@ -261,3 +264,13 @@ def refused_identity(reply: object, stranger: Stranger) -> str:
             return f"the server does not say its id yet: {words}"
         return stranger("")
     return stranger(reply.decode("utf-8", "replace") if isinstance(reply, bytes) else "")
+
+
+def moves(before: tuple[int, int], now: tuple[int, int]) -> list[Step]:
+    """The commands that change a connection's protocol and database from ``before`` to ``now``."""
+    found: list[Step] = []
+    if before[0] != now[0]:
+        found.append(("HELLO", now[0]))
+    if before[1] != now[1]:
+        found.append(("SELECT", now[1]))
+    return found

@@ -210,7 +210,7 @@ class BackendSettings(Generic[Connection]):
             place.protocol,
             place.db,
             place.primary,
-            self.others.get(place.user, self.credentials),
+            self.others[place.user] if place.user else self.credentials,
             verify=self.roles.verify,
             alone=self.roles.alone,
             cluster=self.roles.cluster,
