@@ -55,7 +55,6 @@ OTHERS = (
     *"x -1 0 1 1e400 99999999999999999999 100001 nan '' none str l doc bfull ITEMS $ * {".split(),
     "a\r\n+INJECTED",
 )
-)
 ODD = [
     ("TOPK.INCRBY", "tk", "a", "x", "b", "1"),
     ("TOPK.INCRBY", "tk", "a", "1", "b", "-1", "c", "1"),
