@@ -52,7 +52,7 @@ GRAPH.QUERY g MATCH_(n)_RETURN_n.v/0|GRAPH.QUERY g UNWIND_[1,'x']_AS_x_RETURN_x*
 GRAPH.PROFILE g UNWIND_[1,'x']_AS_x_RETURN_abs(x)|GRAPH.SLOWLOG g RESET|GRAPH.COPY g g2|GRAPH.COPY none g3|GRAPH.LIST
 GRAPH.MEMORY USAGE g SAMPLES 10|GRAPH.CONSTRAINT CREATE g UNIQUE NODE a PROPERTIES 1 v|GRAPH.CONFIG GET *"""
 OTHERS = (
-    *"x -1 0 1 1e400 99999999999999999999 100001 nan '' none str l doc bfull ITEMS $ * {".split(),
+    *["x", "-1", "0", "1", "1e400", "99999999999999999999", "100001", "nan", "''", "none", "str", "l", "doc", "bfull", "ITEMS", "$", "*", "{"],
     "a\r\n+INJECTED",
 )
 ODD = [
