@@ -73,7 +73,8 @@ class Greeting:
     matters, is used with ``at_busy`` only, to end that script; otherwise ``done`` gets the server's error as a
     ``ServerBusy``. ``identify``: ask for the connection's id (``client_id``). ``shared``: many clients use the
     connection, so the server should not close it to save memory. ``steps``: further commands, none of which the server
-    may refuse.
+    may refuse. ``own``: the proxy's own user, if ``credentials`` are those of another one, who may perhaps not ask a
+    server for its id and its role: so the own user asks, before the other one logs in.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Greeting:
         identify: bool = False,
         shared: bool = False,
         steps: Sequence[Step] = (),
+        own: Credentials | None = None,
     ) -> None:
         self.client_id = 0
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -106,24 +108,23 @@ class Greeting:
         self._said: object = None
         """The role by other replies than that to ROLE."""
         self._steps: list[Step] = []
-        auth = credentials.arguments()
-        if protocol >= 3:
-            named = ["default", *auth][-2:] if auth else []
-            self._steps.append(("HELLO", 3, "AUTH", *named) if auth else ("HELLO", 3))
-        elif auth:
-            self._steps.append(("AUTH", *auth))
-        if db:
-            self._steps.append(("SELECT", db))
         self._stranger = stranger
         self._at_busy = at_busy
-        if stranger is not None:
-            self._steps.append(IDENTITY)
+        identity = [IDENTITY] if stranger is not None else []
+        role: tuple[Step, ...] = (("ROLE",),) if verify or not primary else ()
+        if alone:
+            role = _SELF if protocol >= 3 and own is None else (_SELF2, *_SELF)
+        if own is not None:
+            self._steps += (*_login(own, 2), *identity, *role)
+        self._steps += _login(credentials, protocol)
+        if db:
+            self._steps.append(("SELECT", db))
+        if own is None:
+            self._steps += identity
         if cluster and not primary:
             self._steps.append(("READONLY",))
-        if alone:
-            self._steps += (_SELF2, *_SELF) if protocol < 3 else _SELF
-        elif verify or not primary:
-            self._steps.append(("ROLE",))
+        if own is None:
+            self._steps += role
         if identify:
             self._steps.append(("CLIENT", "ID"))
         if shared:
@@ -239,6 +240,14 @@ class Greeting:
             return
         fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError
         raise fault(f"the server answers {step} with: {words}")
+
+
+def _login(credentials: Credentials, protocol: int) -> list[Step]:
+    """The commands that log in as the user of ``credentials``, and choose the protocol."""
+    auth = credentials.arguments()
+    if protocol < 3:
+        return [("AUTH", *auth)] if auth else []
+    return [("HELLO", 3, "AUTH", *["default", *auth][-2:])] if auth else [("HELLO", 3)]
 
 
 def refuses_header(reply: object) -> bool:

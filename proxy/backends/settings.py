@@ -219,6 +219,7 @@ class BackendSettings(Generic[Connection]):
             identify=identify,
             shared=shared and self.events.keeps_connections(),
             steps=steps,
+            own=self.credentials if place.user else None,
         )
 
     def reach(self, node: Node, address: str, protocol: object) -> Awaitable[None]:
