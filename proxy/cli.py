@@ -21,7 +21,8 @@ from proxy.config.client_limits import PROTECTED
 from proxy.config.colocate import ColocateSection
 from proxy.config.environment import sets_topology
 from proxy.config.listeners import ListenerSection
-from proxy.config.values import ReadFrom, cores, parse_workers
+from proxy.config.machine import cores
+from proxy.config.values import ReadFrom, parse_workers
 from proxy.errors import ConfigError, SlotgateError
 from proxy.sharding.topology import build_topology, even_ranges, format_ranges
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from proxy.commands.facts import Fact, GetKeys, KeySpec
+from proxy.commands.facts import Fact, FindKeynum, GetKeys, KeySpec
 from proxy.commands.getkeys import KeysError, georadius_keys, migrate_keys, sort_keys, sort_ro_keys, xread_keys
 from proxy.commands.keys import key_spans, spec_indexes
 
@@ -51,7 +51,10 @@ def _spans(fact: Fact, args: Sequence[bytes]) -> Iterator[Span]:
     else:
         for spec in fact.key_specs:
             if spec.is_key and spec.complete:
-                yield spec_indexes(spec, args), access_of(spec)
+                positions = spec_indexes(spec, args)
+                if not positions and isinstance(spec.find, FindKeynum):
+                    raise KeysError("the number of keys is 0")  # servers then find none of the command's keys
+                yield positions, access_of(spec)
 
 
 def _by_getkeys(fact: Fact, getkeys: GetKeys, args: Sequence[bytes]) -> Iterator[Span]:

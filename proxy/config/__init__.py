@@ -12,6 +12,7 @@
     audit            the table of the audit log
     colocate         the co-location rules
     values           durations, sizes, addresses and slot ranges
+    machine          the cores and the memory that this process may use
     secret           passwords and tokens, from the file, the environment or a file of their own
     certificates     TLS contexts, from their files
     checks           rules between several keys

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from proxy.config import machine
 from proxy.config.admin import AdminSection, from_address
 from proxy.config.audit import AuditSection
 from proxy.config.certificates import TLS_FILES
@@ -42,8 +43,6 @@ from proxy.config.values import (
     SlotRanges,
     TrustedProxy,
     Workers,
-    cores,
-    machine_memory,
 )
 
 _KEEPALIVE_MAX = 32767.0
@@ -326,9 +325,9 @@ class Config(Section):
     def memory_share(self) -> int:
         """The bytes of memory that one worker process may use."""
         memory = self.limits.memory
-        return (machine_memory() * 3 // 4 if memory == "auto" else memory) // self.worker_count
+        return (machine.memory() * 3 // 4 if memory == "auto" else memory) // self.worker_count
 
     @property
     def worker_count(self) -> int:
         """The number of worker processes; ``"auto"`` means one for each core."""
-        return cores() if self.workers == "auto" else self.workers
+        return machine.cores() if self.workers == "auto" else self.workers

@@ -6,16 +6,12 @@ with words for the operator: what is wrong, and what to write.
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
-import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, PlainValidator
@@ -124,41 +120,9 @@ def parse_workers(value: object) -> int | Literal["auto"]:
     return count
 
 
-def cores() -> int:
-    """The processor cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def parse_memory(value: object) -> int | Literal["auto"]:
     """A size in bytes, or ``"auto"``."""
     return "auto" if isinstance(value, str) and value.strip() == "auto" else parse_size(value)
-
-
-def machine_memory() -> int:
-    """The bytes of memory that this process may use: what its control groups (v1 or v2) allow, at most the machine's
-    memory. Source: the kernel's cgroup-v2.rst (memory.max) and cgroup-v1/memory.rst (memory.limit_in_bytes)."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    try:
-        groups = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return found[0]
-    for group in groups:
-        _, controllers, path = group.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root = Path("/sys/fs/cgroup/memory" if controllers else "/sys/fs/cgroup")
-        name = "memory.limit_in_bytes" if controllers else "memory.max"
-        # A group's limit applies to all groups in it. In a container the path may be that of the machine: then only
-        # the root of the container's own tree is found.
-        folder = root / path.lstrip("/")
-        for each in (folder, *folder.parents):
-            with contextlib.suppress(OSError, ValueError):
-                found.append(int((each / name).read_text()))
-            if each == root:
-                break
-    return min(found)
 
 
 def _is_bare_number(value: object) -> bool:

@@ -7,6 +7,9 @@ unix sockets, all workers accept from one socket.
 SO_REUSEPORT would also let a second Slotgate of the same user share the port unnoticed. So the first socket of an
 address is bound and listens without it, which fails if another process listens there; then the option is set for the
 other sockets.
+
+A socket that the service manager has opened at one of the addresses is used as it is, by all workers, and outlives the
+process.
 """
 
 import contextlib
@@ -32,9 +35,13 @@ class Listeners:
     """The sockets of all addresses. ``addresses`` holds the ones in use, with the port that the system chose for 0.
 
     ``idle`` is the number of seconds of silence after which keepalive probes are sent to a client; 0 sends none.
+    ``given`` are the sockets that listen already.
     """
 
-    def __init__(self, workers: int = 1, idle: int = 0) -> None:
+    def __init__(self, workers: int = 1, idle: int = 0, given: Sequence[socket.socket] = ()) -> None:
+        self._given = list(given)
+        self._not_ours: list[str] = []
+        """The paths of unix sockets that were given."""
         self._groups: list[tuple[int, list[socket.socket]]] = []
         self._workers = workers
         self._idle = idle
@@ -52,14 +59,24 @@ class Listeners:
         """Listen on one more address, on each IP address of its host. Raises OSError."""
         position = len(self.addresses)
         if address.unix:
-            _remove_stale_socket(address.host)
-            self._groups.append((position, [_bound(socket.AF_UNIX, address.host, 0)]))
+            if (given := self._take(address.host)) is None:
+                _remove_stale_socket(address.host)
+                given = _bound(socket.AF_UNIX, address.host, 0)
+            else:
+                self._not_ours.append(address.host)
+            self._groups.append((position, [given]))
             self.addresses.append(address)
             return
         infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         port = address.port
         missing: OSError | None = None
         for family, where in dict.fromkeys((info[0], info[4]) for info in infos):
+            if (given := self._take(where[:2])) is not None:
+                if self._idle:
+                    keep_alive(given, self._idle)
+                self._groups.append((position, [given]))
+                missing = None
+                continue
             try:
                 first = _bound(family, (where[0], port, *where[2:]), self._idle)
             except OSError as error:
@@ -80,22 +97,47 @@ class Listeners:
             raise missing
         self.addresses.append(Address(address.host, port))
 
+    def _take(self, where: object) -> socket.socket | None:
+        """The given socket that listens at ``where``, a path or a host and port, if there is one."""
+        for each in self._given:
+            name = each.getsockname()
+            if (name[:2] if isinstance(name, tuple) else name) == where:
+                self._given.remove(each)
+                return each
+        return None
+
+    def check_given(self) -> None:
+        """Raise SlotgateError if a socket was given at an address that is none of those that were asked for."""
+        for each in self._given:
+            name = each.getsockname()
+            where = name if isinstance(name, str) else f"{name[0]}:{name[1]}"
+            raise SlotgateError(
+                f"the service manager has opened a socket at {where}, where nothing is to listen. "
+                "Name the same address in its socket unit and in listen or [[listeners]]"
+            )
+
     def close(self) -> None:
-        """Close the sockets, and remove the files of unix sockets."""
+        """Close the sockets, and remove the files of unix sockets that were not given."""
         for _, group in self._groups:
             for each in group:
                 each.close()
         for address in self.addresses:
-            if address.unix:
+            if address.unix and address.host not in self._not_ours:
                 Path(address.host).unlink(missing_ok=True)
+        for each in self._given:
+            each.close()
+        self._given.clear()
         self._groups.clear()
         self.addresses.clear()
 
 
-def listen(addresses: Sequence[Address], workers: int = 1, idle: int = 0) -> Listeners:
+def listen(
+    addresses: Sequence[Address], workers: int = 1, idle: int = 0, given: Sequence[socket.socket] = ()
+) -> Listeners:
     """Listen on all ``addresses`` for ``workers`` processes; keepalive probes are sent to clients after ``idle``
-    seconds of silence. Raises SlotgateError if one of the addresses can not be listened on."""
-    listeners = Listeners(workers, idle)
+    seconds of silence. ``given`` are sockets that listen at some of the addresses already. Raises SlotgateError if one
+    of the addresses can not be listened on, or a given socket is at none of them."""
+    listeners = Listeners(workers, idle, given)
     try:
         for address in addresses:
             try:
@@ -105,6 +147,7 @@ def listen(addresses: Sequence[Address], workers: int = 1, idle: int = 0) -> Lis
                     f"can not listen on {address}: {error.strerror or error}. "
                     "Stop what uses it, or choose another address (listen, listeners, admin)"
                 ) from error
+        listeners.check_given()
     except SlotgateError:
         listeners.close()
         raise

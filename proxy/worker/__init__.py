@@ -26,4 +26,5 @@
     memory_watch      keeps the memory of a worker within its share of ``limits.memory``
     identity          the identity of this process, for INFO
     script_lookup     asks the other workers for a script
+    systemd           tells systemd the state of the process, and takes over the sockets that it has opened
 """

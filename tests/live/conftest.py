@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from proxy.devservers.servers import LOOPBACK, LocalShards, ServerBinary, start_many
-from tests.live.nodejs import install
+from tests.live.nodejs import install_clients
 from tests.live.tls_clients import Papers
 from tests.support.binaries import FULL, SMOKE
 from tests.support.fixtures import binary, build, find, no_secret_in_logs, pytest_runtest_makereport, serve
@@ -52,10 +52,9 @@ def smoke_site(standing_smoke_site: Site) -> Site:
 
 
 @pytest.fixture(scope="session")
-def installed(request: pytest.FixtureRequest) -> Path:
+def installed() -> Path:
     """A directory with the Node.js clients and the scripts that use them, or a skipped test."""
-    assert request.config.cache is not None
-    return install(request.config.cache)
+    return install_clients()
 
 
 @pytest.fixture(scope="module")

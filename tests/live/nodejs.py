@@ -1,4 +1,4 @@
-"""Node.js and the clients of ``node/package.json``, installed once, into pytest's cache directory."""
+"""Node.js, and what is installed with npm."""
 
 import shutil
 import subprocess
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import installed
+
 SOURCES = Path(__file__).parent / "node"
 OLDEST = 20
-INSTALL_TIMEOUT = 100
 
 
 def node() -> str:
@@ -22,22 +23,16 @@ def node() -> str:
     return found
 
 
-def install(cache: pytest.Cache) -> Path:
-    """A directory with the libraries of package.json and the scripts that use them, or a skipped test."""
+def install(name: str, package: Path) -> Path:
+    """A directory with the libraries of the file ``package``, or a skipped test."""
     node()
-    directory = cache.mkdir("slotgate-node")
-    wanted = (SOURCES / "package.json").read_text()
-    stamp = directory / "installed"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        (directory / "package.json").write_text(wanted)
-        command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-        try:
-            subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=INSTALL_TIMEOUT, check=True)
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"npm install failed: {error.stderr[-300:]}")
-        except subprocess.TimeoutExpired:
-            pytest.skip(f"npm install took longer than {INSTALL_TIMEOUT} s")
-        stamp.write_text(wanted)
+    command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
+    return installed.install(name, package, lambda _: [command])
+
+
+def install_clients() -> Path:
+    """A directory with the libraries of ``node/package.json`` and the scripts that use them, or a skipped test."""
+    directory = install("node", SOURCES / "package.json")
     for script in SOURCES.glob("*.js"):
         shutil.copy(script, directory)
     return directory

@@ -1,6 +1,6 @@
 """Applications that are written for one server, unmodified, over three static shards: each with one co-location rule.
 
-They are installed once, into pytest's cache directory, and run all at the same time; what they do is in ``apps/``, what
+They are installed once, and run all at the same time; what they do is in ``apps/``, what
 docs/applications.md says of them is what is configured here.
 """
 
@@ -11,13 +11,14 @@ import subprocess
 import sys
 import tomllib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from proxy.devservers.servers import LocalShards, find_server, start_many
-from tests.live.nodejs import node
+from tests.live import nodejs
+from tests.support.installed import install
 from tests.support.proxy_process import ProxyProcess
 from tests.support.site import Site
 from tests.support.wire import Wire
@@ -26,7 +27,6 @@ pytestmark = [pytest.mark.live, pytest.mark.clients, pytest.mark.timeout(300)]
 
 SOURCES = Path(__file__).parent / "apps"
 RECIPES = Path(__file__).parents[2] / "docs" / "applications.md"
-INSTALL_TIMEOUT = 100
 RUN_TIMEOUT = 90
 RULES = 8
 """In the document, with two for Celery and none for Django and socket.io."""
@@ -44,31 +44,8 @@ def recipes() -> str:
     return whole
 
 
-def install(
-    request: pytest.FixtureRequest, name: str, wanted: Path, command: Callable[[Path], list[list[str]]]
-) -> Path:
-    """A directory in the cache in which ``command`` was run for this version of the file ``wanted``."""
-    cache = request.config.cache
-    assert cache is not None
-    directory = cache.mkdir(name)
-    stamp = directory / "installed"
-    if not stamp.exists() or stamp.read_text() != wanted.read_text():
-        shutil.copy(wanted, directory)
-        try:
-            for arguments in command(directory):
-                subprocess.run(
-                    arguments, cwd=directory, capture_output=True, text=True, timeout=INSTALL_TIMEOUT, check=True
-                )
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"{name} can not be installed: {error.stderr[-300:]}")
-        except subprocess.TimeoutExpired:
-            pytest.skip(f"{name} took longer than {INSTALL_TIMEOUT} s to install")
-        stamp.write_text(wanted.read_text())
-    return directory
-
-
 @pytest.fixture(scope="session")
-def python_apps(request: pytest.FixtureRequest) -> Path:
+def python_apps() -> Path:
     """The interpreter of an environment that has the Python applications."""
 
     def command(directory: Path) -> list[list[str]]:
@@ -79,15 +56,13 @@ def python_apps(request: pytest.FixtureRequest) -> Path:
             [*pip, "--no-deps", "-r", str(SOURCES / "requirements-alone.txt")],
         ]
 
-    return install(request, "slotgate-apps", SOURCES / "requirements.txt", command) / "bin" / "python"
+    return install("apps", SOURCES / "requirements.txt", command) / "bin" / "python"
 
 
 @pytest.fixture(scope="session")
-def node_apps(request: pytest.FixtureRequest) -> Path:
+def node_apps() -> Path:
     """A directory with the applications of package.json."""
-    node()
-    command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-    return install(request, "slotgate-apps-node", SOURCES / "package.json", lambda _: [command])
+    return nodejs.install("apps-node", SOURCES / "package.json")
 
 
 class Stand:
@@ -182,7 +157,7 @@ def test_it_works_unmodified_and_stays_on_one_shard(started: Stand, name: str) -
 @pytest.mark.parametrize("name", NODE_APPS)
 def test_it_works_unmodified(stand: Stand, node_apps: Path, name: str) -> None:
     shutil.copy(SOURCES / f"{name}_app.js", node_apps)
-    stand.start(name, [node(), f"{name}_app.js"], node_apps)
+    stand.start(name, [nodejs.node(), f"{name}_app.js"], node_apps)
     stand.finish(name)
 
 

@@ -52,7 +52,7 @@ def increase(client: Wire, key: str, times: int) -> int:
 
 def test_no_update_of_a_counter_is_lost(site: Site) -> None:
     """20 clients, one counter; each update is based on what was read."""
-    times = 50 if site.plain.binary.kind == "redis" else 10
+    times = 25 if site.plain.binary.kind == "redis" else 10
     lost: list[int] = []
 
     def work(number: int) -> None:

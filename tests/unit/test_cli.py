@@ -15,7 +15,7 @@ from proxy.cli import main, parse_static
 from proxy.compiled import engine
 from proxy.config import Config
 from proxy.config.environment import ENGINE
-from proxy.config.values import cores
+from proxy.config.machine import cores
 
 GOOD = """
 listen = ["127.0.0.1:6390", "unix:/run/slotgate.sock"]

@@ -1,12 +1,13 @@
 """``limits.memory``: its values, its default, and the limits that contradict it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from proxy.config import Config, load
+from proxy.config import Config, load, machine
 from proxy.config.checks import contradictions
-from proxy.config.values import machine_memory, parse_memory
+from proxy.config.values import parse_memory
 from proxy.errors import ConfigError
 
 STATIC = {"shards": [{"primary": "127.0.0.1:7001"}]}
@@ -25,7 +26,7 @@ def test_values() -> None:
 
 def test_workers_share_it() -> None:
     assert configured("1gb", 4).memory_share == 256 << 20
-    assert configured("auto", 2).memory_share == machine_memory() * 3 // 4 // 2
+    assert configured("auto", 2).memory_share == machine.memory() * 3 // 4 // 2
 
 
 def test_each_worker_needs_some() -> None:
@@ -70,6 +71,47 @@ def test_the_limit_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
             return files[str(path)]
 
         monkeypatch.setattr(Path, "read_text", read_text)
-        found = machine_memory()
+        found = machine.memory()
         monkeypatch.undo()
         assert found == wanted if wanted is not None else found > 64 << 20
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ({"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "max 100000\n"}, 64),
+        ({"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2),
+        ({"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "50000 100000\n"}, 1),
+        ({"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "250000 100000\n"}, 3),
+        ({"/proc/self/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/cpu.max": "400000 100000\n"}, 4),
+        (
+            {
+                "/proc/self/cgroup": "7:memory:/x\n3:cpu,cpuacct:/kubepods/pod1\n",
+                "/sys/fs/cgroup/cpu/kubepods/pod1/cpu.cfs_quota_us": "150000\n",
+                "/sys/fs/cgroup/cpu/kubepods/pod1/cpu.cfs_period_us": "100000\n",
+            },
+            2,
+        ),
+        (
+            {
+                "/proc/self/cgroup": "3:cpu,cpuacct:/docker/x\n",
+                "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            64,
+        ),
+        ({"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "nonsense\n"}, 64),
+        ({}, 64),
+    ],
+)
+def test_the_cores_of_a_container(files: dict[str, str], wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU quota counts like cores, rounded up: of a machine with 64."""
+
+    def read_text(path: Path) -> str:
+        if str(path) not in files:
+            raise FileNotFoundError(path)
+        return files[str(path)]
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert machine.cores() == wanted

@@ -118,3 +118,38 @@ def accepted_by(bound: socket.socket, port: int) -> socket.socket:
                 return bound.accept()[0]
             except TimeoutError:
                 continue
+
+
+class TestGiven:
+    """Sockets that the service manager has opened."""
+
+    @pytest.mark.parametrize("workers", [1, 3])
+    def test_one_is_used_as_it_is(self, workers: int) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as given:
+            host, port = given.getsockname()
+            listeners = listen([Address(host, port), ANY], workers, given=[given])
+            try:
+                assert listeners.addresses[0] == Address(host, port)
+                for worker in range(workers):
+                    (first, one), (second, other) = listeners.of(worker)
+                    assert (first, second) == (0, 1)
+                    assert one is given
+                    assert other.getsockname()[1] != port
+            finally:
+                listeners.close()
+
+    def test_the_file_of_a_unix_socket_stays(self, tmp_path: Path) -> None:
+        path = tmp_path / "given.sock"
+        given = socket.socket(socket.AF_UNIX)
+        given.bind(str(path))
+        given.listen()
+        listeners = listen([Address(str(path), 0, unix=True)], given=[given])
+        assert listeners.of(0) == [(0, given)]
+        listeners.close()
+        assert path.exists()
+
+    def test_one_at_an_address_that_is_not_asked_for(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as given:
+            port = given.getsockname()[1]
+            with pytest.raises(SlotgateError, match=rf"has opened a socket at 127.0.0.1:{port}, where nothing"):
+                listen([ANY], given=[given])
