@@ -1,11 +1,12 @@
 """Limits the attempts to connect to a server to one at a time while the server is not known to be reachable.
 
 Each client that tracks has connections of its own, and each connection reconnects by itself: without a limit, all of
-them would try a server that is down, again and again. So there is a gate for each server and role. The gate is open as
-long as the last attempt succeeded. Once an attempt failed or a connection was lost, one attempt is made at a time, and
-a growing pause follows each failure. All others wait for the outcome of that attempt, and share it: if it succeeds,
-they connect at once. A caller whose request may belong to another server by now does not wait for the next attempt, but
-gets the error of the last one.
+them would try a server that is down, again and again. So there is a gate for each server, role and user of the server;
+that the server refuses one user says nothing about the others. The gate is open as long as the last attempt succeeded.
+Once an attempt failed or a connection was lost, one attempt is made at a time, and a growing pause follows each
+failure. All others wait for the outcome of that attempt, and share it: if it succeeds, they connect at once. A caller
+whose request may belong to another server by now does not wait for the next attempt, but gets the error of the last
+one.
 """
 
 import asyncio
@@ -46,8 +47,8 @@ class Backoff:
 
 
 class Gate:
-    """The gate to one server in one role. ``backoff``: the shortest and the longest pause after a failure, in
-    seconds."""
+    """The gate to one server in one role, as one user. ``backoff``: the shortest and the longest pause after a
+    failure, in seconds."""
 
     def __init__(self, now: Callable[[], float], backoff: tuple[float, float]) -> None:
         self._now = now
@@ -134,14 +135,14 @@ class Gates:
     def __init__(self, now: Callable[[], float], backoff: tuple[float, float]) -> None:
         self._now = now
         self._backoff = backoff
-        self._gates: WeakValueDictionary[tuple[Node, bool], Gate] = WeakValueDictionary()
+        self._gates: WeakValueDictionary[tuple[Node, bool, str], Gate] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._gates)
 
-    def to(self, node: Node, primary: bool) -> Gate:
-        """The gate to ``node`` as a primary, or as a replica."""
-        gate = self._gates.get((node, primary))
+    def to(self, node: Node, primary: bool, user: str = "") -> Gate:
+        """The gate to ``node`` as a primary, or as a replica, for the server's user ``user`` (``Place.user``)."""
+        gate = self._gates.get((node, primary, user))
         if gate is None:
-            gate = self._gates[node, primary] = Gate(self._now, self._backoff)
+            gate = self._gates[node, primary, user] = Gate(self._now, self._backoff)
         return gate

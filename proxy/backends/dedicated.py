@@ -88,7 +88,7 @@ class Lease(ServerConnection):
     async def connect(self) -> None:
         """Connect and make the handshake. Raises ``BackendError``, ``OSError``, ``TimeoutError``, ``ValueError``."""
         settings, place = self._settings, self.place
-        gate = settings.gates.to(place.node, place.primary)
+        gate = settings.gates.to(place.node, place.primary, place.user)
         # A waiting request is told at once that the server is down, and finds out where it belongs now.
         await gate.attempt(
             lambda: first_that_serves(place.node, settings.timing.connect_timeout, self._greet), patient=False
@@ -109,13 +109,16 @@ class Lease(ServerConnection):
             self._settings.turn.add(self)
 
     def flush(self) -> None:
-        """Write the unsent requests. An idle connection that the server has closed is aborted instead: a request
-        written to it would be lost, and nobody could say whether the server had read it."""
+        """Write the unsent requests; over a shared connection no more than the server keeps for it without closing it,
+        until it has answered. An idle connection that the server has closed is aborted instead: a request written to it
+        would be lost, and nobody could say whether the server had read it."""
         self._dirty = False
         if self._transport is None or not self.inflight.unsent:
             return
         if not self.inflight.written and is_over(self._transport):
             self.abort()
+        elif self._shared:
+            self.inflight.write_upto(self._transport, self._settings.query.unanswered)
         else:
             self.inflight.write_to(self._transport)
 
@@ -161,6 +164,9 @@ class Lease(ServerConnection):
         except BadReply as error:
             self._reason = f"its replies can not be read: {error}"
             self.abort()
+        if self.inflight.unsent and not self._dirty:
+            self._dirty = True
+            self._settings.turn.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the holder that the connection is lost."""

@@ -198,6 +198,9 @@ class DedicatedRequest(WholeReplySink):
             if self.lease is not lease:
                 return
             self._proving = None
+            if (other := doubt.denied(reply)) is not None:
+                self.prove(lease, other, otherwise)
+                return
             found = doubt.judge(reply, lease.place.node)
             if found is None:
                 otherwise()

@@ -193,6 +193,8 @@ class ExecRequest(DedicatedRequest):
             self._forestalled = self._doubt.judge(reply, lease.place.node)
         elif token == _FENCE:
             self._answered(lease, self._reply, clean=reply == encode.bulk(self._nonce))
+        elif self._fenced and self._nonce in reply:
+            self._end(lease, reply, clean=False)  # the fence's reply was taken for an element of the answer
         elif self._fenced:
             self._reply = reply
         else:
@@ -224,15 +226,15 @@ class ExecRequest(DedicatedRequest):
         self._end(lease, reply, clean=True)
 
     def _end(self, lease: Lease, reply: bytes, *, clean: bool) -> None:
-        """End the request with ``reply``. Several frames of which the first is no error mean that the first was
-        incomplete, so that nobody can know the answer."""
+        """End the request with ``reply``. Other than one frame, of which the first is no error, means that nobody can
+        know the answer."""
         if clean:
             self.let_go(lease)
             self.finish(Fate.ANSWERED, reply, lease)
         elif reply.startswith(b"-"):
             self.finish(Fate.ANSWERED, reply)
         else:
-            self.uncertain(lease.place, "answered with more than one reply")
+            self.uncertain(lease.place, "answered with other than one reply")
 
 
 def serving(topology: Topology, slots: Collection[int]) -> Shard | None:

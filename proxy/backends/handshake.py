@@ -33,6 +33,9 @@ NEEDS_PASSWORD = "the server asks for a password: set backend.password"
 TAKES_NO_HEADER = 'the server takes the PROXY header for a command: set backend.proxy_protocol = "off"'
 _SELF: tuple[Step, ...] = (("INFO", "replication"), ("ROLE",))
 """Commands that ask for a server's role if no other source confirms it. Errors in reply to them are ignored."""
+_MAKE_STATE = frozenset(("AUTH", "HELLO", "SELECT"))
+"""The commands without which the connection is not in the state of its place: requests would run as another user, or in
+another database."""
 _SELF2: Step = ("HELLO", 2)
 """HELLO, which any user may call and whose reply has the role; with RESP3 it is sent anyhow."""
 
@@ -75,7 +78,8 @@ class Greeting:
     matters, is used with ``at_busy`` only, to end that script; otherwise ``done`` gets the server's error as a
     ``ServerBusy``. ``identify``: ask for the connection's id (``client_id``). ``shared``: many clients use the
     connection, so the server should not close it to save memory. ``steps``: further commands, none of which the server
-    may refuse.
+    may refuse. ``own``: the proxy's own user, if ``credentials`` are those of another one, who may perhaps not ask a
+    server for its id and its role: so the own user asks, before the other one logs in.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Greeting:
         identify: bool = False,
         shared: bool = False,
         steps: Sequence[Step] = (),
+        own: Credentials | None = None,
     ) -> None:
         self.client_id = 0
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -108,24 +113,23 @@ class Greeting:
         self._said: object = None
         """The role by other replies than that to ROLE."""
         self._steps: list[Step] = []
-        auth = credentials.arguments()
-        if protocol >= 3:
-            named = ["default", *auth][-2:] if auth else []
-            self._steps.append(("HELLO", 3, "AUTH", *named) if auth else ("HELLO", 3))
-        elif auth:
-            self._steps.append(("AUTH", *auth))
-        if db:
-            self._steps.append(("SELECT", db))
         self._stranger = stranger
         self._at_busy = at_busy
-        if stranger is not None:
-            self._steps.append(IDENTITY)
+        identity = [IDENTITY] if stranger is not None else []
+        role: tuple[Step, ...] = (("ROLE",),) if verify or not primary else ()
+        if alone:
+            role = _SELF if protocol >= 3 and own is None else (_SELF2, *_SELF)
+        if own is not None:
+            self._steps += (*_login(own, 2), *identity, *role)
+        self._steps += _login(credentials, protocol)
+        if db:
+            self._steps.append(("SELECT", db))
+        if own is None:
+            self._steps += identity
         if cluster and not primary:
             self._steps.append(("READONLY",))
-        if alone:
-            self._steps += (_SELF2, *_SELF) if protocol < 3 else _SELF
-        elif verify or not primary:
-            self._steps.append(("ROLE",))
+        if own is None:
+            self._steps += role
         if identify:
             self._steps.append(("CLIENT", "ID"))
         if shared:
@@ -236,7 +240,7 @@ class Greeting:
                 raise ServerBusy(words)
             self._is(RoleReply.read([self._said]))
             return
-        if code in ("NOPERM", "BUSY"):
+        if code in ("NOPERM", "BUSY") and step not in _MAKE_STATE:
             # The user may not ask, or a script runs too long, which SCRIPT KILL must be able to reach.
             return
         fault = PlaceRefused if step in ("HELLO", "SELECT") and code != "LOADING" else BackendError
@@ -247,6 +251,14 @@ def without_arguments(words: str) -> str:
     """Return a server's error without the arguments that it quotes: a server that does not know AUTH or HELLO quotes
     the password."""
     return words.partition(", with args beginning with")[0]
+
+
+def _login(credentials: Credentials, protocol: int) -> list[Step]:
+    """The commands that log in as the user of ``credentials``, and choose the protocol."""
+    auth = credentials.arguments()
+    if protocol < 3:
+        return [("AUTH", *auth)] if auth else []
+    return [("HELLO", 3, "AUTH", *["default", *auth][-2:])] if auth else [("HELLO", 3)]
 
 
 def refuses_header(reply: object) -> bool:
@@ -272,3 +284,13 @@ def refused_identity(reply: object, stranger: Stranger) -> str:
             return f"the server does not say its id yet: {words}"
         return stranger("")
     return stranger(reply.decode("utf-8", "replace") if isinstance(reply, bytes) else "")
+
+
+def moves(before: tuple[int, int], now: tuple[int, int]) -> list[Step]:
+    """The commands that change a connection's protocol and database from ``before`` to ``now``."""
+    found: list[Step] = []
+    if before[0] != now[0]:
+        found.append(("HELLO", now[0]))
+    if before[1] != now[1]:
+        found.append(("SELECT", now[1]))
+    return found

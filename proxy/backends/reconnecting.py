@@ -68,7 +68,7 @@ class ReconnectingConnection(ServerConnection):
         super().__init__(place, settings)
         self._turn = settings.turn
         self._loop = asyncio.get_running_loop()
-        self._gate = settings.gates.to(place.node, place.primary)
+        self._gate = settings.gates.to(place.node, place.primary, place.user)
         self._runner: asyncio.Task[None] | None = None
         self._closing = False
         self._down_since = self._turn.now()

@@ -59,6 +59,8 @@ class Redirections:
         self._timer: asyncio.TimerHandle | None = None
         self._forestalled: dict[tuple[Sink, int], Refusal] = {}
         """The refusals of twins that were sent ahead of requests, by the sink and token of the request."""
+        self._other_twins: dict[str, bytes] = {}
+        """The replies of servers to users that may not send the usual twin, by user."""
 
     def __repr__(self) -> str:
         return f"Redirections({len(self.chains)} chains)"
@@ -87,6 +89,9 @@ class Redirections:
         ticket = watch.ticket(entry.token)
 
         def told(reply: bytes) -> None:
+            if (other := doubt.denied(reply)) is not None:
+                self._prove(backend, watch, entry, other)
+                return
             found = doubt.judge(reply, backend.place.node)
             if found is not None:
                 self._refuse(backend, watch, entry.token, found)
@@ -105,9 +110,13 @@ class Redirections:
         self, backend: Backend, doubt: Doubt, sink: Sink, token: int, since: float, *, asking: bool = False
     ) -> None:
         """Send the twin of a request to ``backend`` ahead of the request."""
-        node = backend.place.node
+        node, user = backend.place.node, backend.place.user
+        other = self._other_twins.get(user, b"")
+        doubt = doubt.denied(other) or doubt
 
         def told(reply: bytes) -> None:
+            if doubt.denied(reply) is not None:
+                self._other_twins[user] = reply
             found = doubt.judge(reply, node)
             if found is not None:
                 self._forestalled[sink, token] = found

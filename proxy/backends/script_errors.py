@@ -82,7 +82,7 @@ class ErrorJudge:
         twin = proof.twin(kind, fact, keys, writing)
         judge = self._replica if twin == proof.ROLE else self._refused
         slots = tuple(self._servers.inspector.slot_of(key) for key in keys)
-        return Doubt(kind, error, twin, judge, slots, writing)
+        return Doubt(kind, error, twin, judge, slots, writing, proof.allowed_twin(fact, keys))
 
     def _worded(self, error: bytes, asked: Node) -> Refusal | None:
         """The refusal that a server itself worded, or None."""

@@ -210,7 +210,7 @@ class BackendSettings(Generic[Connection]):
             place.protocol,
             place.db,
             place.primary,
-            self.others.get(place.user, self.credentials),
+            self.others[place.user] if place.user else self.credentials,
             verify=self.roles.verify,
             alone=self.roles.alone,
             cluster=self.roles.cluster,
@@ -219,6 +219,7 @@ class BackendSettings(Generic[Connection]):
             identify=identify,
             shared=shared and self.events.keeps_connections(),
             steps=steps,
+            own=self.credentials if place.user else None,
         )
 
     def reach(self, node: Node, address: str, protocol: object) -> Awaitable[None]:

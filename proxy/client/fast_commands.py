@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from proxy.commands.facts import Fact, Handling
 from proxy.metrics import CommandCounter, Counters
+from proxy.planning import reply_counts
 from proxy.planning.planner import CrossSlot, split_way
 from proxy.planning.scatter import Way
 from proxy.sharding.colocation import Colocation
@@ -117,6 +118,8 @@ def _one_key(fact: Fact, count: int) -> bool:
     unchanged."""
     if fact.handling not in (Handling.KEYED, Handling.MULTI_SHARD) or fact.blocking or fact.key_range is None:
         return False
+    if fact.name in reply_counts.NAMES:
+        return False  # the arguments decide over which connection the request goes
     first, last, step = fact.key_range
     end = last if last >= 0 else count + last
     if first != 1 or not first <= end < first + step:

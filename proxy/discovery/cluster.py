@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from proxy.backends.handshake import Credentials
 from proxy.backends.query import ask
 from proxy.config import Config
-from proxy.discovery.clustermap import ClusterMap, Judgement, judge, seats, topology
+from proxy.discovery.clustermap import ClusterMap, Judgement, is_reset, judge, seats, topology
 from proxy.discovery.clustermembers import same_cluster
 from proxy.discovery.clusternews import missing, news
 from proxy.discovery.clusterview import MYID, NODES, OLDER, SHARDS, NoView, View, read
@@ -142,6 +142,10 @@ class ClusterSource:
             nodes = [*found.witnesses, *(self._candidates(None) if found.doubted else ())]
             views += await self._jury(views, nodes)
             found = await self._judge(known, views)
+            counted = [view for view in views if view not in found.strangers]
+            if len(counted) == 1 and is_reset(known, counted[0]):
+                # No other member answers that could deny it: all others may have been taken away.
+                found = await self._judge(ClusterMap(), counted)
         self._tell_strangers(found)
         self._tell_behind(views, found)
         await self._use(found.map, adopt)

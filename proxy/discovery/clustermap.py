@@ -6,8 +6,9 @@ than that of the known owner if the claimant itself does not deny it, and if
 
 - no owner is known,
 - the known owner says itself that it gave the slots up, or
-- the claim's epoch is higher, and it comes from a node that is not behind: from the claimant itself, or from a node
-  that knows the latest epoch of the known owner.
+- the claim's epoch is higher, and it comes from a node that is not behind: from the claimant itself, if it knows any
+  other known owner, or from a node that knows the latest epoch of the known owner. (A node that was reset keeps its id,
+  knows nobody, and can be made a cluster of its own with any epoch.)
 
 A claimant is asked before another node's word about it is believed: a node that does not know yet that slots moved from
 A to B can know a new epoch of A. Any other differing claim needs more than half of several nodes. Such claims come from
@@ -19,7 +20,7 @@ the same time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -99,8 +100,9 @@ def _judge(known: ClusterMap, views: Sequence[View]) -> Judgement:
         alone = max(len(known.members), *(len(view.members) for view in views)) == 1
         quorum = max(len(views) // 2 + 1, 1 if alone else 2)
         segments = []
+        lone = frozenset(view.me for view in views if is_reset(known, view))
         for first, last, owner, epoch, claims in _pieces(chart, views):
-            decided = _decide(owner, epoch, claims, quorum)
+            decided = _decide(owner, epoch, claims, quorum, lone)
             segments.append((first, last, *decided))
             for view, claimant, _ in claims:
                 if claimant != decided[0] and view not in doubted:
@@ -143,13 +145,19 @@ def _pieces(chart: SlotOwners, views: Sequence[View]) -> Iterator[tuple[int, int
         yield first, following - 1, owner, epoch, claims
 
 
-def _decide(owner: str, epoch: int, claims: Sequence[_Claim], quorum: int) -> tuple[str, int]:
-    """The present owner of slots whose known owner is ``owner``, and its epoch."""
+def is_reset(known: ClusterMap, view: View) -> bool:
+    """Whether the node of ``view`` knows none of the other owners of slots: it was reset, or these were taken away."""
+    others = known.names.keys() - {view.me}
+    return bool(others) and others.isdisjoint(view.members.keys() | view.unread)
+
+
+def _decide(owner: str, epoch: int, claims: Sequence[_Claim], quorum: int, lone: Collection[str]) -> tuple[str, int]:
+    """The present owner of slots whose known owner is ``owner``, and its epoch. ``lone``: the nodes that were reset."""
     confirmed = max((at for _, claimant, at in claims if claimant == owner), default=NO_EPOCH)
     if all(claimant == owner for _, claimant, _ in claims):
         return owner, max(epoch, confirmed)
     denied = {claimant for _, claimant, _ in claims} & {view.me for view, claimant, _ in claims if claimant != view.me}
-    better = [claim for claim in claims if claim[1] not in denied and _better(claim, owner, epoch)]
+    better = [claim for claim in claims if claim[1] not in denied and _better(claim, owner, epoch, lone)]
     if better:
         _, claimant, at = max(better, key=lambda claim: claim[2])
         return claimant, at
@@ -168,14 +176,14 @@ def _counts(view: View, owner: str, epoch: int, says: bool | None) -> bool:
     return heard is None or says is False or (says is None and heard.epoch >= epoch)
 
 
-def _better(claim: _Claim, owner: str, epoch: int) -> bool:
+def _better(claim: _Claim, owner: str, epoch: int, lone: Collection[str]) -> bool:
     """Whether a claim is certainly newer than that of ``owner``, which had the slots at ``epoch``."""
     view, claimant, at = claim
     if claimant in (owner, ""):
         return False
     heard = view.members.get(owner)
     if not owner or view.me == claimant:
-        return at > epoch
+        return at > epoch and not (owner and claimant in lone)
     current = heard is None or heard.epoch >= epoch
     return current and (at > epoch or view.me == owner)
 

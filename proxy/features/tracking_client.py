@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from proxy import errors
-from proxy.backends.handshake import Step
+from proxy.backends.handshake import Step, moves
 from proxy.backends.settings import Place
 from proxy.backends.shared import Backend
 from proxy.commands.facts import Fact, Handling
@@ -35,8 +35,11 @@ _OFF = encode.request(("CLIENT", "TRACKING", "OFF"))
 _MOST_WAITING = 1000
 """The number of replies and invalidations that may wait for an earlier reply; further ones become one invalidation of
 everything."""
-_CACHING, _TOLD, _UNAWAITED = range(3)
-"""The tokens of replies: to CLIENT CACHING, and to other commands for the servers, which are waited for or not."""
+_CACHING, _TOLD, _UNAWAITED, _MOVED, _MOVED_UNAWAITED = range(5)
+"""The tokens of replies: to CLIENT CACHING, to other commands for the servers, which are waited for or not, and to
+commands that change a connection's protocol or database."""
+_AWAITED = frozenset((_TOLD, _MOVED))
+_MOVES = frozenset((_MOVED, _MOVED_UNAWAITED))
 _CACHING_FRAMES = {word: encode.request(("CLIENT", "CACHING", word)) for word in ("yes", "no")}
 _MOMENT = 0.005
 """Seconds for which messages to a blocked client wait: its own command may have caused them, and is answered first."""
@@ -158,14 +161,14 @@ class Tracker(Sink):
             for backend in self._service.upstream.pool.owned(self.number):
                 if backend.usable:
                     self._versions[backend.place.node] = self._version
-                    self._tell_state(backend, before, _TOLD if backend.ready else _UNAWAITED)
+                    self._tell_state(backend, before, awaited=backend.ready)
         if pending is not None:
             self._await(pending, reply)
             self._settle()
 
-    def _tell_state(self, backend: Backend, before: tuple[int, int], token: int) -> None:
-        for command in _moves(before, self._state):
-            self._send(backend, token, encode.request(command))
+    def _tell_state(self, backend: Backend, before: tuple[int, int], *, awaited: bool) -> None:
+        for command in moves(before, self._state):
+            self._send(backend, _MOVED if awaited else _MOVED_UNAWAITED, encode.request(command))
 
     def end(self, pending: PendingReply, reply: bytes) -> None:
         """End the tracking, and answer ``reply`` when no server tracks any more."""
@@ -188,7 +191,7 @@ class Tracker(Sink):
         self._companions.close()
 
     def _send(self, backend: Backend, token: int, frame: bytes) -> None:
-        self._left += token == _TOLD
+        self._left += token in _AWAITED
         backend.send(self, token, frame, self._service.turn.now(), None)
 
     def _await(self, pending: PendingReply, reply: bytes) -> None:
@@ -225,7 +228,7 @@ class Tracker(Sink):
             await self._companions.come(place)
         self._versions[place.node] = self._version
         tracking = [(*_ON, *self._redirection(place), *options) for options in self.tracking.options()]
-        return [*tracking, *_moves((place.protocol, place.db), self._state)]
+        return [*tracking, *moves((place.protocol, place.db), self._state)]
 
     def stood(self, backend: Backend) -> None:
         """Bring a connection that became ready up to date."""
@@ -233,7 +236,7 @@ class Tracker(Sink):
             # The handshake used the options of the moment it began; a server may refuse those that it has already.
             self._versions[backend.place.node] = self._version
             self._tell_options(backend, self.tracking.one_by_one(), _UNAWAITED)
-            self._tell_state(backend, (0, -1), _UNAWAITED)
+            self._tell_state(backend, (0, -1), awaited=False)
             self.missed()
         elif self._begun and self.tracking.bcast:
             self.missed()
@@ -272,11 +275,16 @@ class Tracker(Sink):
 
     def deliver(self, token: int, data: bytes, start: int, end: int) -> None:
         """Take a server's reply to a command of the proxy. If CLIENT CACHING failed, the read behind it is not
-        tracked."""
-        if token == _TOLD:
+        tracked. If a connection's database or protocol did not change, as the server was busy or the user may not do
+        that, all connections are made anew: what follows would run in another database."""
+        failed = data[start : start + 1] == b"-"
+        if failed and token in _MOVES:
+            for backend in self._service.upstream.pool.owned(self.number):
+                backend.renew()
+        if token in _AWAITED:
             self._left -= 1
             self._settle()
-        elif token == _CACHING and data[start : start + 1] == b"-":
+        elif failed and token == _CACHING:
             self.redirected()
 
     def before(self, shards: Sequence[int], now: float) -> None:
@@ -388,13 +396,3 @@ class Tracker(Sink):
             self._all_behind = window.issued + 1
             value = _NULL
         window.answer(_INVALIDATE + value)
-
-
-def _moves(before: tuple[int, int], now: tuple[int, int]) -> list[Step]:
-    """The commands that change a connection's protocol and database from ``before`` to ``now``."""
-    found: list[Step] = []
-    if before[0] != now[0]:
-        found.append(("HELLO", now[0]))
-    if before[1] != now[1]:
-        found.append(("SELECT", now[1]))
-    return found

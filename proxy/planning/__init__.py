@@ -19,7 +19,7 @@ command, and decide what a server's error means for a request and whether the re
     exec_block       a transaction as bytes: MULTI, the queued commands, EXEC, and its replies
     xread_ends       the ``$`` of an XREAD that may have to be sent twice
     channels         channels, patterns and shard channels: their encoding, and the servers to subscribe at
-    reply_counts     requests that a server may answer with more than one frame
+    reply_counts     requests that a server may answer with other than one frame
     key_slots        the slots of the keys of a request, found in slices if there are very many
     query_limit      the bytes of requests that a server keeps for one connection
     retry_rules      which unanswered requests may be sent again when their connection is lost

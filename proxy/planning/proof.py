@@ -7,7 +7,7 @@ twin then names the server for the request. An error that is not proven is passe
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.commands.facts import Fact
 from proxy.engine.sink import WholeReplySink
@@ -24,6 +24,9 @@ _ONE = b"return 1"
 _WRITING_ONE = b"#!lua\nreturn 1"
 _REPLICA = (b"*5\r\n$5\r\nslave\r\n", b"*5\r\n$7\r\nreplica\r\n")
 _ABSENT = b"*1\r\n:0\r\n"
+_NOTHING = b"-"
+"""A digest or a function's name that no server can have."""
+_DENIED = b"-NOPERM"
 _BY_KEYS = frozenset(("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"))
 _NAMES_SLOT = frozenset(("MOVED", "ASK"))
 
@@ -34,7 +37,8 @@ class Doubt:
 
     ``judge`` takes the twin's reply and the server that gave it, and returns the refusal; None if it is not one.
     ``slots`` are those of the request's keys. ``writing`` says that the server checks in advance whether the request
-    may write.
+    may write. ``allowed`` is another twin, which the connection's user may send if it may send the request; empty if
+    there is none.
     """
 
     kind: str
@@ -43,6 +47,11 @@ class Doubt:
     judge: Callable[[bytes, Node], Refusal | None]
     slots: tuple[int, ...] = ()
     writing: bool = False
+    allowed: bytes = b""
+
+    def denied(self, reply: bytes) -> "Doubt | None":
+        """The doubt with the other twin, if ``reply`` says that the connection's user may not send this one."""
+        return replace(self, twin=self.allowed, allowed=b"") if self.allowed and reply.startswith(_DENIED) else None
 
     def plausible(self, found: Refusal) -> bool:
         """Whether a server could have refused the request with these words before executing it."""
@@ -107,6 +116,20 @@ def twin(kind: str, fact: Fact | None, keys: Sequence[bytes], writing: bool) -> 
         return ROLE
     name = b"EVAL_RO" if scripted and fact is not None and fact.name.endswith("_ro") else b"EVAL"
     return encode.request((name, _WRITING_ONE if writing and scripted else _ONE, len(keys), *keys))
+
+
+def allowed_twin(fact: Fact | None, keys: Sequence[bytes]) -> bytes:
+    """The twin for a user of the server that may send requests of ``fact``, and perhaps not EVAL: the same command
+    without code to run. A module's command is like EXISTS. Empty without keys, or if EVAL itself is allowed.
+
+    Such a twin is refused by its keys, and by a server that loads its data. It does not show whether a server takes
+    writes, because no code is found that could write.
+    """
+    if fact is None or not keys or fact.name in ("eval", "eval_ro"):
+        return b""
+    if fact.name in RUNS_CODE:
+        return encode.request((fact.name.upper(), _NOTHING, len(keys), *keys))
+    return encode.request((b"EXISTS", *keys))
 
 
 def replicates(reply: bytes) -> bool:

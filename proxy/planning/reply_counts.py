@@ -1,7 +1,9 @@
-"""The reviewed table of requests that a server may answer with more than one frame. No I/O.
+"""The reviewed table of requests that a server may answer with more than one frame, or with less. No I/O.
 
 Replies are matched to requests by their order alone. So a request that could make a server put a line break from a
 client into an error line goes over a connection that no other client uses at that time (``proxy.features.unshared``).
+So does one to which a module may send two errors, or an array that ends before its last element: the next reply, which
+may be another client's, would be the missing element.
 
 The sources are Redis 6.2, 7.0, 7.2, 7.4, 8.0 and Valkey 8, 9 (``addReplyErrorSds``, ``addReplyErrorSdsEx``,
 ``addReplyStatusFormat`` and ``addReplyProto`` with a client's bytes; ``addReplyErrorFormat`` removes line breaks).
@@ -22,8 +24,8 @@ _PLAIN = (string.ascii_letters + string.digits + "_=,.:@/+- \t").encode()
 
 @dataclass(frozen=True, slots=True)
 class ReplyCountRule:
-    """A case in which servers may answer with more than one frame: ``applies`` checks the arguments, ``versions`` names
-    the servers, and ``reason`` says why."""
+    """A case in which servers may answer with other than one frame: ``applies`` checks the arguments, ``versions``
+    names the servers, and ``reason`` says why."""
 
     applies: Callable[[Sequence[bytes]], bool]
     versions: str
@@ -56,6 +58,13 @@ def _provokes(args: Sequence[bytes]) -> bool:
     return len(args) < 2 or args[1].lower() not in _DEBUG_ANSWERS_ONCE or _breaks(args)
 
 
+def _refused_increment(args: Sequence[bytes]) -> bool:
+    """Whether a module may refuse one of the increments behind the items."""
+    return not all(text.isdigit() and len(text) <= _MOST_DIGITS for text in args[3::2])
+
+
+_MOST_DIGITS = 5
+"""An increment of TOPK.INCRBY with more digits may be more than the 100,000 that are allowed."""
 _DEBUG_ANSWERS_ONCE = frozenset(
     b"change-repl-id config-rewrite-force-all digest digest-value htstats htstats-key jmap listpack object pause-cron "
     b"quicklist quicklist-packed-threshold reload replybuffer sdslen set-active-expire set-disable-deny-scripts "
@@ -78,6 +87,12 @@ UNSHARED: Mapping[str, ReplyCountRule] = MappingProxyType(
         ),
         "debug": ReplyCountRule(
             _provokes, "all", "DEBUG PROTOCOL and DEBUG ERROR answer with any frame that a client asks for"
+        ),
+        "topk.incrby": ReplyCountRule(
+            _refused_increment, "RedisBloom 2", "the array ends with the error of an increment that is refused"
+        ),
+        "graph.copy": ReplyCountRule(
+            _always, "FalkorDB 4", "two errors, if the source is no graph and the destination exists"
         ),
     }
 )

@@ -1,5 +1,6 @@
 """The states of the topics at one server, and the changes that the server has not been sent yet."""
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum, auto
@@ -161,19 +162,22 @@ class Changes:
         self._noted.clear()
         return [change for change in changed if not isinstance(change, Topic)]
 
-    def commands(self, most: int) -> Iterator[Done | tuple[bytes, list[Topic]]]:
-        """The next commands, of at most ``most`` topics: each is the word of a command with the topics to name, or a
-        callback for when the server has carried out the commands before."""
+    def commands(self, most: int, room: int = sys.maxsize) -> Iterator[Done | tuple[bytes, list[Topic]]]:
+        """The next commands, of at most ``most`` topics, and of ``room`` bytes of names or one name alone: each is the
+        word of a command with the topics to name, or a callback for when the server has carried out the commands
+        before."""
         begun: dict[object, list[Topic]] = {}
         ended: dict[object, list[Topic]] = {}
         for _ in range(min(most, len(self._changed))):
             change = self._changed.popleft()
+            full = not isinstance(change, Topic) or len(change.name) > room
+            if full and (begun or ended):
+                self._changed.appendleft(change)
+                break
             if not isinstance(change, Topic):
-                if begun or ended:
-                    self._changed.appendleft(change)
-                    break
                 yield change
                 continue
+            room -= len(change.name)
             self._noted.discard(change)
             state = self.state(change)
             if state is TopicState.WANTED:

@@ -253,7 +253,7 @@ class Subscriber:
 
     def _tell(self, pending: PendingCommands, most: int) -> None:
         """Send the next changes to the server, of at most ``most`` names."""
-        for command in self._changes.commands(most):
+        for command in self._changes.commands(most, self._around.query.unanswered):
             if isinstance(command, tuple):
                 pending.send(*command)
             else:

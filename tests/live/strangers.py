@@ -22,6 +22,11 @@ class ClusterStranger(ClusterNode):
         probe._pick_port()
         return probe.bus_port
 
+    def take_id(self, identity: str) -> None:
+        """Have the id of another node, as one that was reset (CLUSTER RESET) keeps its own; it must not run yet."""
+        line = f"{identity} :0@0 myself,master - 0 0 0 connected\nvars currentEpoch 0 lastVoteEpoch 0\n"
+        (self.directory / f"{self.port}.nodes.conf").write_text(line)
+
     def own_all(self, epoch: int) -> None:
         """Have all slots, with a config epoch."""
         self.ask("CLUSTER", "SET-CONFIG-EPOCH", epoch)

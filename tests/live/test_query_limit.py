@@ -251,3 +251,24 @@ def test_a_limit_that_was_lowered_meanwhile_is_learned(binary: ServerBinary, ser
                 assert time.monotonic() < deadline, said
                 time.sleep(0.05)
             assert client.ask("SET", "k", 1) == OK
+
+
+@pytest.mark.parametrize("word", ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"])
+def test_what_one_client_subscribes_to_while_a_server_waits(shards: LocalShards, serve: Serve, word: str) -> None:
+    """Over the connection that all subscribers share: the names wait at the proxy, and it stands."""
+    proxy = serve("--static", shards.static)
+    with Wire(proxy.address) as listener, Wire(proxy.address) as client, Wire(proxy.address) as publisher:
+        assert listener.ask("SUBSCRIBE", "others").startswith(b"*3")
+        assert listener.ask("PSUBSCRIBE", "other?").startswith(b"*3")
+        for server in shards.primaries:
+            server.ask("CLIENT", "PAUSE", 1500, "ALL")
+        names = [b"%d" % number + b"c" * (300 * KB) for number in range(12)]
+        client.send(b"".join(pack(word, name) for name in names) + pack("PING"))
+        time.sleep(2.0)
+        assert len(client.replies(len(names) + 1)) == len(names) + 1
+        client.send(pack(f"{word[:-9]}UNSUBSCRIBE", *names))
+        client.replies(len(names))
+        publisher.ask("PUBLISH", "others", "heard")
+        assert b"heard" in listener.reply()
+        assert b"heard" in listener.reply()
+        assert "subscriber down" not in proxy.log

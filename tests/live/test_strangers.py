@@ -133,6 +133,34 @@ def test_a_stranger_at_a_primary_s_address(own: LocalCluster, serve: Serve, tmp_
         stranger.kill()
 
 
+def test_a_member_that_was_reset_and_is_a_cluster_of_its_own(
+    binary: ServerBinary, serve: Serve, tmp_path: Path
+) -> None:
+    """It keeps its id, which the others list; nothing but its own epoch says that it has all slots. Nobody has noticed
+    yet that it is gone, so the proxy goes on asking it."""
+    with start_cluster(2, 1, binary=binary, node_timeout=60.0) as cluster:
+        config = quick(cluster.nodes[0], cluster.nodes[3], read_from="primary").replace('"1s"', '"100ms"')
+        proxy = serve(config=config)
+        victim = cluster.nodes[3]
+        identity = victim.id
+        until(lambda: all(len(replicas) == 1 for _, replicas in roles(proxy).values()))
+        before = {name: primary for name, (primary, _) in roles(proxy).items()}
+        victim.kill()
+        stranger = ClusterStranger(cluster.binary, tmp_path, victim)
+        try:
+            stranger.take_id(identity)
+            stranger.start()
+            assert stranger.id == identity
+            stranger.own_all(50)
+            rounds, wrong = use(proxy, A_WHILE)
+            assert rounds > 3
+            assert wrong == []
+            assert {name: primary for name, (primary, _) in roles(proxy).items()} == before
+            assert_untouched(stranger)
+        finally:
+            stranger.kill()
+
+
 @pytest.mark.drill
 def test_a_stranger_that_is_too_busy_to_say_who_it_is(binary: ServerBinary, serve: Serve, tmp_path: Path) -> None:
     """It answers BUSY to whatever it is asked, also to who it is. It gets no request when its script is over."""

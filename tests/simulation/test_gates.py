@@ -163,6 +163,7 @@ async def test_a_gate_lasts_as_long_as_somebody_has_it(server: Server) -> None:
     kept = [gates.to(Node("a", number), primary) for number in range(50) for primary in (True, False)]
     assert kept[0] is gates.to(Node("a", 0), True)
     assert kept[0] is not kept[1]
+    assert kept[0] is not gates.to(Node("a", 0), True, "another user")
     assert len(gates) == 100
     del kept
     assert len(gates) == 0

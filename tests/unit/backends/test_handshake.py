@@ -38,6 +38,32 @@ async def test_what_is_said(protocol: int, db: int, primary: bool, credentials: 
     assert words(Greeting(protocol, db, primary, credentials)) == sent
 
 
+@pytest.mark.parametrize(
+    ("protocol", "own", "flags", "sent"),
+    [
+        (2, DEFAULT, {}, ["AUTH secret", "AUTH anna secret", "SELECT 3", "PING"]),
+        (2, NOBODY, {}, ["AUTH anna secret", "SELECT 3", "PING"]),
+        (3, DEFAULT, {"verify": True}, ["AUTH secret", "ROLE", "HELLO 3 AUTH anna secret", "SELECT 3", "PING"]),
+        (
+            3,
+            NOBODY,
+            {"alone": True},
+            ["HELLO 2", "INFO replication", "ROLE", "HELLO 3 AUTH anna secret", "SELECT 3", "PING"],
+        ),
+        (
+            2,
+            DEFAULT,
+            {"cluster": True, "stranger": lambda identity: "", "identify": True},
+            ["AUTH secret", "CLUSTER MYID", "AUTH anna secret", "SELECT 3", "CLIENT ID", "PING"],
+        ),
+    ],
+)
+async def test_the_proxys_own_user_asks_before_another_logs_in(
+    protocol: int, own: Credentials, flags: dict[str, Any], sent: list[str]
+) -> None:
+    assert words(Greeting(protocol, 3, True, ANNA, own=own, **flags)) == sent
+
+
 OK = b"+OK\r\n"
 PONG = b"+PONG\r\n"
 HELLO = b"*2\r\n$5\r\nproto\r\n:3\r\n"
@@ -83,6 +109,16 @@ async def test_a_server_that_can_be_used(greeting: tuple[int, int, bool, Credent
         ((3, 0, True, ANNA), b"-WRONGPASS invalid username-password pair\r\n", "refuses the proxy's HELLO: WRONGPASS"),
         ((3, 0, True, NOBODY), b"-ERR unknown command `HELLO`\r\n", "refuses the proxy's HELLO: ERR unknown command"),
         ((2, 9, True, NOBODY), b"-ERR DB index is out of range\r\n", "answers SELECT with: ERR DB index"),
+        (
+            (2, 9, True, NOBODY),
+            b"-NOPERM this user has no permissions to run it\r\n",
+            "SELECT with: NOPERM",
+        ),
+        (
+            (3, 0, True, NOBODY),
+            b"-NOPERM this user has no permissions to run it\r\n",
+            "HELLO with: NOPERM",
+        ),
         ((2, 0, True, NOBODY), b"-LOADING Redis is loading the dataset in memory\r\n", "answers PING with: LOADING"),
         ((2, 0, False, NOBODY), role("sync"), "the replica is not in sync with its primary"),
         ((2, 0, False, NOBODY), role("connect"), "the replica is not in sync with its primary"),

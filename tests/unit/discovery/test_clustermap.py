@@ -295,6 +295,28 @@ class TestStrangers:
         assert Node("host-b", port) not in addresses
 
 
+class TestAMemberThatWasReset:
+    """CLUSTER RESET keeps a node's id: with all slots and any epoch it is a cluster of its own."""
+
+    @pytest.mark.parametrize("who", ["A", "B", "a", "b"])
+    @pytest.mark.parametrize("epoch", [3, 50])
+    def test_its_own_claim_is_not_enough(self, who: str, epoch: int) -> None:
+        before = known()
+        claimed = view(who, {who: (epoch, [(0, 16383)])})
+        alone = judge(before, [claimed])
+        assert owners(alone.map) == owners(before)
+        assert alone.map.members.keys() == before.members.keys()
+        assert alone.doubted == (claimed,)
+        for others in ("A", "B", "AB", "ABa"):
+            views = [view(name, START, **FOLLOWERS) for name in others if name != who]
+            for order in [claimed, *views], [*views, claimed]:
+                assert owners(judge(before, order).map) == owners(before)
+
+    def test_one_that_has_forgotten_only_whom_it_replaces_is_believed(self) -> None:
+        claims: Claims = {"a": (9, [(0, 8191)]), "B": START["B"]}
+        assert [owner for _, _, owner in owners(judge(known(), [view("a", claims)]).map)] == ["a", "B"]
+
+
 class TestNames:
     def test_new_shards_have_the_lowest_free_numbers(self) -> None:
         more: Claims = {"C": (5, [(0, 99)]), "A": (1, [(100, 8191)]), "B": (2, [HIGH])}

@@ -109,6 +109,31 @@ def test_the_twin(kind: str, found: Fact, writing: bool, twin: tuple[bytes, ...]
     assert frame.split(b"\r\n")[2::2] == list(twin)
 
 
+@pytest.mark.parametrize(
+    ("found", "twin"),
+    [
+        (fact("eval"), ()),
+        (fact("eval_ro"), ()),
+        (fact("evalsha"), (b"EVALSHA", b"-", b"2", b"a", b"b")),
+        (fact("evalsha_ro"), (b"EVALSHA_RO", b"-", b"2", b"a", b"b")),
+        (fact("fcall"), (b"FCALL", b"-", b"2", b"a", b"b")),
+        (fact("fcall_ro"), (b"FCALL_RO", b"-", b"2", b"a", b"b")),
+        (MODULE, (b"EXISTS", b"a", b"b")),
+        (READING, (b"EXISTS", b"a", b"b")),
+        (None, ()),
+    ],
+)
+def test_the_twin_of_a_user_that_may_not_send_eval(found: Fact | None, twin: tuple[bytes, ...]) -> None:
+    frame = proof.allowed_twin(found, (b"a", b"b"))
+    assert frame.split(b"\r\n")[2::2] == list(twin)
+    assert proof.allowed_twin(found, ()) == b""
+    doubt = Doubt("MOVED", b"-MOVED 1 a:1\r\n", b"TWIN", lambda reply, node: None, allowed=frame)
+    assert doubt.denied(b"-MOVED 1 a:1\r\n") is None
+    other = doubt.denied(b"-NOPERM this user has no permissions to run the 'eval' command\r\n")
+    assert (other.twin if other else b"") == frame
+    assert other is None or other.denied(b"-NOPERM no\r\n") is None
+
+
 def test_what_proves() -> None:
     assert proof.missing(b"*1\r\n:0\r\n")
     assert not proof.missing(b"*1\r\n:1\r\n")

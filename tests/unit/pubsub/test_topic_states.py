@@ -13,6 +13,20 @@ def told(changes: Changes, most: int = 100) -> list[tuple[bytes, list[bytes]]]:
     return [(word.lower(), [topic.name for topic in topics]) for word, topics in commands]
 
 
+def test_long_names_are_not_told_together() -> None:
+    """One name at least is, however long it is."""
+    changes = Changes(by_slot=False)
+    names = [b"a" * 5, b"b" * 4, b"c" * 2, b"d" * 30, b"e"]
+    for name in names:
+        changes.add(Topic(Kind.CHANNEL, name))
+    found = []
+    while changes:
+        found += [
+            [topic.name for topic in command[1]] for command in changes.commands(9, 10) if isinstance(command, tuple)
+        ]
+    assert found == [names[:2], names[2:3], names[3:4], names[4:]]
+
+
 def test_a_topic_is_subscribed_and_given_up() -> None:
     changes, topic = Changes(by_slot=False), Topic(Kind.CHANNEL, b"a")
     changes.add(topic)
