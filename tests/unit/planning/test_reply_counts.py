@@ -96,8 +96,18 @@ def test_debug_is_shared_where_it_answers_once(arguments: tuple[bytes, ...], sha
     assert (reply_counts.of_its_own("debug", args, raises=False) is None) is shared
 
 
+@pytest.mark.parametrize(
+    ("increments", "own"),
+    [((b"1",), False), ((b"0", b"99999"), False), ((b"1", b"x"), True), ((b"-1", b"1"), True), ((b"", b"1"), True)]
+    + [((number, b"1"), True) for number in (b"100001", b"1e3", b"1.5", b" 1", b"+1")],
+)
+def test_an_increment_that_a_module_refuses(increments: tuple[bytes, ...], own: bool) -> None:
+    args = [b"TOPK.INCRBY", b"k", *(part for increment in increments for part in (b"item", increment))]
+    assert bool(reply_counts.of_its_own("topk.incrby", args, False)) is own
+
+
 def test_the_names_are_those_of_facts() -> None:
-    facts = {fact.name: fact for top in TABLE for fact in (top, *top.subcommands.values())}
+    facts = {fact.name: fact for top in CommandTable.with_modules() for fact in (top, *top.subcommands.values())}
     assert reply_counts.NAMES - facts.keys() == set()
 
 
