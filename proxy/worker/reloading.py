@@ -11,12 +11,12 @@ from collections.abc import Callable, Coroutine
 
 from proxy import metrics
 from proxy.config import Config
-from proxy.config.reload import Change, changes, in_use
+from proxy.config.reload import Change, changes, effect_of, in_use
 from proxy.errors import ConfigError, SlotgateError
 from proxy.session.acl_users import Users
 from proxy.transport.watched_files import WatchedFiles
 from proxy.worker.audit_log import audit_rules_of
-from proxy.worker.configured_users import users_of
+from proxy.worker.configured_users import users_file_of, users_of
 from proxy.worker.metric_snapshot import Tally
 from proxy.worker.systemd import ServiceManager
 
@@ -26,8 +26,9 @@ _LOOK_EVERY = 2.0
 """The seconds between two looks at a file that is watched."""
 Load = Callable[[], Config]
 """Reads the file, the environment and the flags again. Raises ConfigError."""
-Apply = Callable[[Config, Users], None]
-"""Uses a configuration and its users from now on."""
+Apply = Callable[[Config, Users | None], None]
+"""Uses a configuration from now on, and its users unless they are the same as before: then those that ACL SETUSER has
+changed stay as they are."""
 
 
 class Reloading:
@@ -37,6 +38,7 @@ class Reloading:
         self.config = config
         self._load = load
         self._apply = apply
+        self._acl = _acl_text(config)
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._good = True
@@ -95,10 +97,13 @@ class Reloading:
                     log.error("configuration not reloaded, nothing is changed key=%s problem=%r", key, words)
             raise
         found = changes(self.config, new)
+        acl = _acl_text(new)
+        if acl != self._acl and new.aclfile == self.config.aclfile:
+            found.append(Change("users", effect_of("users")))
         if dry:
             return found
-        self.config = in_use(self.config, new)
-        self._apply(self.config, users)
+        self.config, self._acl = in_use(self.config, new), acl
+        self._apply(self.config, users if any(change.key == "users" for change in found) else None)
         self._good, self._when = True, time.time()
         log.info("configuration reloaded changed=%d", len(found))
         for change in found:
@@ -116,3 +121,9 @@ class Reloading:
         """Add what metrics show of this."""
         tally.add(metrics.RELOADED_WELL, float(self._good))
         tally.add(metrics.RELOADED_WHEN, self._when)
+
+
+def _acl_text(config: Config) -> bytes:
+    """The text of the aclfile; empty if there is none."""
+    file = users_file_of(config)
+    return b"" if file is None else file.read()

@@ -115,7 +115,7 @@ async def serve(config: Config, load: Load, identity: Identity, given: Sequence[
         identity=identity,
     )
 
-    def configure(changed: Config, users: Users) -> None:
+    def configure(changed: Config, users: Users | None) -> None:
         logs.configure(changed.log.level, changed.log.format)
         service.reconfigure(changed, users)
 

@@ -228,19 +228,21 @@ class Service:
         await self.upstream.close()
         self.turn.clock.close()
 
-    def reconfigure(self, config: Config, users: Iterable[AclUser]) -> None:
-        """Use another configuration from now on, as far as that needs no restart (``proxy.config.reload``)."""
+    def reconfigure(self, config: Config, users: Iterable[AclUser] | None) -> None:
+        """Use another configuration from now on, as far as that needs no restart (``proxy.config.reload``), and other
+        ``users`` unless they are None."""
         self.config = config
         own, others = self.upstream.settings.credentials, self.upstream.settings.others
         own.renew(credentials_of(config))
         others.clear()
         others.update(credentials_of_users(config))
-        self.slices.wait(self._reconfiguring(config, list(users)))
+        self.slices.wait(self._reconfiguring(config, None if users is None else list(users)))
 
-    def _reconfiguring(self, config: Config, users: list[AclUser]) -> Job[None]:
+    def _reconfiguring(self, config: Config, users: list[AclUser] | None) -> Job[None]:
         before, self.world.routes = self.world.routes, routes_of_users(config)
         after = self.world.routes
-        yield from replace_users(self.world, users)
+        if users is not None:
+            yield from replace_users(self.world, users)
         yield from self.clients.user_limits.renew(config.limits, config.users, list(self.clients))
         for client in list(self.clients):
             user = client.known_session().user

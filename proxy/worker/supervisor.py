@@ -188,12 +188,13 @@ class Supervisor:
         except SlotgateError as error:
             return str(error)
 
-    def _configure(self, config: Config, users: Users) -> None:
+    def _configure(self, config: Config, users: Users | None) -> None:
         """Have all workers use another configuration, also those that start later."""
         self._config = config
-        self._users = ChangedUsers(config, users)
+        if users is not None:
+            self._users = ChangedUsers(config, users)
         logs.configure(config.log.level, config.log.format)
-        body = b64encode(pickle.dumps((config, list(users)))).decode()
+        body = b64encode(pickle.dumps((config, None if users is None else list(users)))).decode()
         for member in self._members.values():
             member.channel.tell("configure", body)
 
@@ -384,9 +385,8 @@ class Supervisor:
     async def stuck(self, patience: float) -> str:
         """Return why the clients of all workers wait; "" if at least one worker answers within ``patience`` seconds.
 
-        As long as one worker answers, this process should not be restarted: that would disconnect the worker's clients
-        too.
-        """
+        As long as one worker answers, this process should not be restarted: the worker's clients would lose their
+        connections."""
         asked = [asyncio.create_task(member.channel.ask("alive", timeout=patience)) for member in self._up_now()]
         try:
             for answer in asyncio.as_completed(asked):

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.live
 
 OK = b"+OK\r\n"
 DEFAULT = '[[users]]\nname = "default"\nnopass = true\n'
+BOSS = '[[users]]\nname = "boss"\npassword = "of-boss"\nadmin = true\n'
 APP = '[[users]]\nname = "app"\npassword = "{}"\n{}'
 
 
@@ -56,6 +57,38 @@ def test_users(proxy: ProxyProcess) -> None:
         assert other.closed()
         assert bystander.ask("GET", "k") == b"$1\r\nv\r\n"
     assert "configuration changed key=users holds='at once'" in proxy.log
+
+
+def test_users_that_were_changed_by_an_admin_stay(shards: LocalShards, serve: Serve) -> None:
+    """Until the configuration itself has other users: SIGHUP is also sent to have the audit log opened again."""
+    for workers in (1, 2):
+        proxy = serve("--static", shards.static, "--workers", str(workers), config=DEFAULT + BOSS)
+        with Wire(proxy.address) as boss, Wire(proxy.address) as client:
+            assert boss.ask("AUTH", "boss", "of-boss") == OK
+            assert boss.ask("ACL", "SETUSER", "made", "on", ">by-hand", "+@all", "~*") == OK
+            proxy.reload(DEFAULT + BOSS + '[log]\nlevel = "debug"\n')
+            for _ in range(8):
+                with Wire(proxy.address) as other:
+                    assert other.ask("AUTH", "made", "by-hand") == OK
+            proxy.reload(DEFAULT + BOSS + APP.format("one", ""))
+            assert eventually(lambda client=client: client.ask("AUTH", "app", "one") == OK)  # type: ignore[misc]
+            assert client.ask("AUTH", "made", "by-hand").startswith(b"-WRONGPASS")
+
+
+def test_an_aclfile(shards: LocalShards, serve: Serve, tmp_path: Path) -> None:
+    file = tmp_path / "users.acl"
+    file.write_text("user default on nopass +@all ~* &*\n")
+    config = f'aclfile = "{file}"\n'
+    proxy = serve("--static", shards.static, config=config)
+    with Wire(proxy.address) as client:
+        file.write_text("user default on nopass +@all ~* &*\nuser late on >in-the-file +@all ~* &*\n")
+        proxy.reload(config)
+        assert "configuration changed key=users holds='at once'" in proxy.log
+        assert eventually(lambda: client.ask("AUTH", "late", "in-the-file") == OK)
+        file.write_text("user default on nopass +nosuch\n")
+        proxy.reload(config)
+        assert "configuration not reloaded" in proxy.log
+        assert client.ask("ACL", "WHOAMI") == b"$4\r\nlate\r\n"
 
 
 def test_limits_of_users(proxy: ProxyProcess) -> None:
@@ -131,9 +164,6 @@ def test_a_file_that_is_not_right_changes_nothing(proxy: ProxyProcess) -> None:
         proxy.reload(DEFAULT)
         assert metric(proxy, "slotgate_config_last_reload_successful") == 1
         assert client.closed()
-
-
-BOSS = '[[users]]\nname = "boss"\npassword = "of-boss"\nadmin = true\n'
 
 
 @pytest.mark.parametrize("workers", [1, 2])
