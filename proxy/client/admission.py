@@ -135,13 +135,18 @@ class Admission:
         self._protected = protected
         self._users = users
         self._counters = counters
-        self._most = limits.max_clients_per_address
-        self._rate = limits.max_connection_rate
-        self._rates = ConnectionRates(self._rate, now) if self._rate else None
+        self._now = now
+        self.renew(limits)
         self._counts: dict[str, int] = {}
         """How many clients each address has."""
         self._addresses: dict[int, str] = {}
         """The address under which each client is counted, by the client's id."""
+
+    def renew(self, limits: ConnectionLimits) -> None:
+        """Use other limits from now on. Clients that were admitted without a limit on addresses do not count."""
+        self._most = limits.max_clients_per_address
+        self._rate = limits.max_connection_rate
+        self._rates = ConnectionRates(self._rate, self._now) if self._rate else None
 
     def __repr__(self) -> str:
         return f"Admission(protected={self._protected}, {len(self._counts)} addresses)"

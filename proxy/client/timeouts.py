@@ -23,7 +23,7 @@ from proxy.config.client_limits import ConnectionLimits
 from proxy.engine.jobs import MORE, Job
 from proxy.metrics import Counters
 from proxy.session.acl_users import Users
-from proxy.transport.clock import Clock
+from proxy.transport.clock import Clock, Deadline
 from proxy.transport.flow_control import Stop
 from proxy.transport.job_runner import Slices
 
@@ -65,9 +65,6 @@ class ClientTimeouts:
     def __init__(self, worker: WatchedWorker, clock: Clock, limits: ConnectionLimits, users: Users) -> None:
         self._worker = worker
         self._clock = clock
-        self._login = limits.auth_timeout
-        self._idle = limits.idle_timeout
-        self._request = limits.request_read_timeout
         self._users = users
         self._newest = 0
         """The id of the latest client that was checked for its login."""
@@ -80,21 +77,31 @@ class ClientTimeouts:
         """Clients that have sent a part of a request, by id: the result of ``arriving``, the time of the previous
         request, and the time since which both are unchanged."""
         self._looking = False
+        self._timer: Deadline | None = None
+        self.renew(limits)
+
+    def renew(self, limits: ConnectionLimits) -> None:
+        """Use other timeouts from now on, for all clients."""
+        self._login = limits.auth_timeout
+        self._idle = limits.idle_timeout
+        self._request = limits.request_read_timeout
         set_ones = [seconds for seconds in (self._idle, self._request) if seconds]
         self._every = min(_LOOK, *(seconds / _PART for seconds in set_ones)) if set_ones else 0.0
         ticks = [seconds / _PART for seconds in (self._login, *set_ones) if seconds]
         self._tick_every = max(min(_TICK, *ticks), _SHORTEST) if ticks else 0.0
-        self._next_look = clock.now() + self._every
+        self._next_look = self._clock.now() + self._every
+        self.close()
         if self._tick_every:
-            self._timer = clock.call_later(self._tick_every, self._tick)
+            self._timer = self._clock.call_later(self._tick_every, self._tick)
 
     def __repr__(self) -> str:
         return f"ClientTimeouts({len(self._strangers)} to log in, {len(self._begun)} in a request)"
 
     def close(self) -> None:
         """Stop the timer, so that no more clients are closed."""
-        if self._tick_every:
+        if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _tick(self) -> None:
         now = self._clock.settled

@@ -236,6 +236,8 @@ class Service:
         own.renew(credentials_of(config))
         others.clear()
         others.update(credentials_of_users(config))
+        self.clients.admission.renew(config.limits)
+        self._timed[0].renew(config.limits)
         self.slices.wait(self._reconfiguring(config, None if users is None else list(users)))
 
     def _reconfiguring(self, config: Config, users: list[AclUser] | None) -> Job[None]:

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -257,3 +257,32 @@ def test_a_file_that_is_watched(shards: LocalShards, serve: Serve, tmp_path: Pat
             link.replace(proxy.file)
             assert eventually(lambda: proxy.log.count("configuration reloaded") > (target is two), 20)  # noqa: B023
         assert eventually(lambda: client.ask("AUTH", "app", "one") == OK)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_limits_of_clients(shards: LocalShards, serve: Serve, workers: int) -> None:
+    """Those that were off are on for clients that are connected, too, and off again."""
+    proxy = serve("--static", shards.static, "--workers", str(workers), config=DEFAULT)
+    with Wire(proxy.address) as idle, Wire(proxy.address) as busy:
+        assert busy.ask("SUBSCRIBE", "a")[:2] == b"*3"
+        proxy.reload(DEFAULT + '[limits]\nidle_timeout = "1s"\nmax_subscriptions_per_client = 1\n')
+        assert busy.ask("SUBSCRIBE", "b").startswith(b"-ERR ")
+        assert idle.closed()
+        proxy.reload(DEFAULT)
+        with Wire(proxy.address) as other:
+            assert other.silent(2)
+        assert busy.ask("SUBSCRIBE", "b")[:2] == b"*3"
+        proxy.reload(DEFAULT + "[limits]\nmax_connection_rate = 2\n")
+
+        def answer(client: Wire) -> bytes:
+            with suppress(ConnectionError):
+                client.send(b"PING\r\n")
+                return client.reply()
+            return b""
+
+        def too_many() -> bool:
+            with ExitStack() as stack:
+                clients = [stack.enter_context(Wire(proxy.address)) for _ in range(30)]
+                return any(b"too many new connections" in answer(client) for client in clients)
+
+        assert eventually(too_many)
