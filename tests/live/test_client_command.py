@@ -39,7 +39,8 @@ def test_who_asks_is_not_idle(site: Site) -> None:
         time.sleep(1.1)
         for each in (client, plain):
             (own,) = fields(each.value("CLIENT", "INFO"))
-            assert own["idle"] == "0"
+            # A server notes the time of a request up to 100 ms late: at the turn of a second it says 1.
+            assert own["idle"] in (["0"] if each is client else ["0", "1"])
 
 
 def test_list_and_info(site: Site, pair: tuple[Wire, Wire]) -> None:

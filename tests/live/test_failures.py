@@ -61,7 +61,7 @@ def linked(shards: LocalShards, serve: Serve) -> Iterator[tuple[ProxyProcess, Li
     """A proxy before two shards, and the breakable link to the second one."""
     with LinkBreaker(shards.primaries[1].address) as link:
         # What primaries are asked every second would be late too, and hold up what comes behind it.
-        head = "[topology]\ncheck_roles = false"
+        head = "drain_timeout = '2s'\n[topology]\ncheck_roles = false"
         yield serve(config=configured(shards.primaries[0].address, link.address, head=head)), link
 
 
