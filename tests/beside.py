@@ -61,6 +61,8 @@ PARTS = {
     **{part: [*places, "-k", f"not {OTHER}"] for part, places in SHARE.items() if part.startswith("live-")},
 }
 THREADS = 1
+SEEDS = "0-29"
+"""The random runs of simulations in these parts; by itself, `pytest tests/simulation` has more."""
 
 
 class Runs:
@@ -108,7 +110,9 @@ class Runs:
             self._results[part].set_exception(error)
 
     def _pytest(self, part: str) -> tuple[int, str]:
-        environment = {"SIMULATION_SEEDS": "0-19", **os.environ, ENGINE: "python"} if part in UNCOMPILED else None
+        environment = {"SIMULATION_SEEDS": SEEDS, **os.environ}
+        if part in UNCOMPILED:
+            environment[ENGINE] = "python"
         process = subprocess.Popen(
             [
                 sys.executable,

@@ -165,7 +165,6 @@ def test_a_primary_hangs_for_a_while(binary: ServerBinary, serve: Serve, tmp_pat
     assert waited.quiet_rate() + went_on.quiet_rate() >= LEAST_RATE, (waited, went_on)
 
 
-@pytest.mark.quick
 def test_a_primary_hangs_for_moments(binary: ServerBinary, serve: Serve, tmp_path: Path) -> None:
     """Long enough for it to look as if a script ran there, again and again."""
     with start_cluster(3, 1, binary=binary, node_timeout=15.0) as cluster:
@@ -181,7 +180,6 @@ def test_a_primary_hangs_for_moments(binary: ServerBinary, serve: Serve, tmp_pat
     assert report.clean, report
 
 
-@pytest.mark.quick
 def test_late_replies_never_reach_another_request(binary: ServerBinary, serve: Serve, tmp_path: Path) -> None:
     with start_cluster(3, 1, binary=binary, node_timeout=15.0) as cluster:
         victim = cluster.primaries()[0]

@@ -249,6 +249,7 @@ def test_a_cluster_that_is_set_up_anew_is_found_by_its_seeds(
             stranger.kill()
 
 
+@pytest.mark.drill
 def test_a_replica_that_was_wiped_and_joined_again(own: LocalCluster, serve: Serve, tmp_path: Path) -> None:
     """Others list what it was as ``:0@0 slave,fail,noaddr`` until that is forgotten."""
     proxy = serve(config=quick(own.nodes[0]))
