@@ -13,6 +13,8 @@ from tests.drills.mixture import SCRIPTS
 from tests.drills.model import Key, Part, Value, Verdict, apply
 from tests.drills.report import Report
 
+pytestmark = pytest.mark.drill
+
 Mischief = Callable[[int, "Server", list[bytes]], bytes | None]
 """May answer the so-many-th command (from 1) otherwise than right; None: as it should be."""
 

@@ -79,6 +79,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
 
 _SLOW = (
     "test_audit_log",
+    "test_blocked_counts",
     "test_blocking_moves",
     "test_busy_scripts",
     "test_check",

@@ -129,6 +129,7 @@ def test_large_values(papers: Papers, servers: list[TlsServer], serve: Serve) ->
         assert quick.ask("DEL", "{t}large", *values) == encode.integer(7)
 
 
+@pytest.mark.drill
 def test_a_server_that_dies_and_comes_back(papers: Papers, servers: list[TlsServer], serve: Serve) -> None:
     proxy = serve(config=configured(papers, servers[0].tls_address, servers[1].tls_address))
     with Wire(proxy.address) as client:

@@ -224,6 +224,7 @@ class TestRedirections:
                 self.move(cluster, client, [(*call, "c"), (*call, "d")])
 
 
+@pytest.mark.drill
 def test_a_stranger_gets_nothing_of_one_that_may_not_ask_who_it_is(
     binary: ServerBinary, serve: Serve, tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ def test_a_hanging_server_times_out_and_late_replies_reach_nobody(shards: LocalS
         assert read.ask("GET", f"{{{SECOND}}}2") == b"$5\r\n{%b}2\r\n" % SECOND.encode()
 
 
+@pytest.mark.drill
 def test_a_server_that_is_down_at_the_start(shards: LocalShards, serve: Serve) -> None:
     late = shards.primaries[1]
     late.kill()
@@ -322,6 +323,7 @@ def test_a_large_reply_that_breaks_off_closes_the_client(linked: tuple[ProxyProc
         assert len(other.ask("GET", f"{{{SECOND}}}large")) > LARGE
 
 
+@pytest.mark.drill
 def test_a_stalled_link_holds_up_nobody_else(linked: tuple[ProxyProcess, LinkBreaker]) -> None:
     proxy, link = linked
     fill(proxy.address)
@@ -345,6 +347,7 @@ def test_a_stalled_link_holds_up_nobody_else(linked: tuple[ProxyProcess, LinkBre
 # ---- clients
 
 
+@pytest.mark.drill
 def test_a_client_that_does_not_read_is_not_read_from(shards: LocalShards, serve: Serve) -> None:
     limits = 'max_in_flight = 16\noutput_soft = "1mb"'
     proxy = serve(config=configured(*(server.address for server in shards.primaries), limits=limits))

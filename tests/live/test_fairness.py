@@ -113,6 +113,7 @@ def test_who_floods_the_proxy_holds_up_nobody(shards: LocalShards, serve: Serve,
             proxy.stop()
 
 
+@pytest.mark.drill
 def test_a_crowd_that_floods_holds_up_nobody(shards: LocalShards, serve: Serve) -> None:
     proxy = before_two(shards, serve)
     payload = pack("PING") * 20_000

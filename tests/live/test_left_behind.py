@@ -58,6 +58,7 @@ def dead_end(host: str, port: int) -> Iterator[list[float]]:
             thread.join()
 
 
+@pytest.mark.drill
 def test_trackers_of_a_shard_that_is_down_try_it_one_at_a_time(shards: LocalShards, serve: Serve) -> None:
     proxy = serve("--static", shards.static)
     down = shards.primaries[1]

@@ -11,6 +11,7 @@ from tests.support.processes import runs
 pytestmark = pytest.mark.live
 
 
+@pytest.mark.drill
 def test_a_cluster_fails_over_grows_and_leaves_nothing(binary: ServerBinary) -> None:
     with start_cluster(3, 1, binary=binary, password='a "b', node_timeout=1.0) as cluster:
         first, second, third, replica, *_ = cluster.nodes

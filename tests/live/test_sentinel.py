@@ -184,6 +184,7 @@ def test_a_master_that_nobody_knows(
         third.stop()
 
 
+@pytest.mark.drill
 def test_a_sentinel_that_was_away_rolls_nothing_back(watched: WatchedShards, serve: Serve) -> None:
     proxy = serve("--sentinel", watched.sentinel_addresses, "--masters", watched.masters)
     away = watched.sentinels[2]

@@ -107,6 +107,7 @@ def test_writes_before_a_cluster(binary: ServerBinary, serve: Serve) -> None:
         assert "can not be asked" not in proxy.log
 
 
+@pytest.mark.drill
 def test_transactions_blocked_clients_and_wait(shards: LocalShards, serve: Serve) -> None:
     """What goes over dedicated connections, and a transaction over a shared one."""
     proxy = serve(config=static(shards))
@@ -137,6 +138,7 @@ def test_transactions_blocked_clients_and_wait(shards: LocalShards, serve: Serve
         assert asking.reply() == OK
 
 
+@pytest.mark.drill
 def test_who_waits_for_a_dedicated_connection(shards: LocalShards, serve: Serve) -> None:
     proxy = serve(config=static(shards, "dedicated_connections = 1"))
     with Wire(proxy.address) as holder, Wire(proxy.address) as queued:

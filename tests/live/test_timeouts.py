@@ -38,6 +38,7 @@ def count(proxy: ProxyProcess, reason: str) -> float:
 
 
 class TestLogin:
+    @pytest.mark.drill
     def test_silent_connections_do_not_use_up_max_clients(
         self, site: Site, serve: Serve, crowd: contextlib.ExitStack
     ) -> None:
@@ -83,6 +84,7 @@ class TestLogin:
             time.sleep(2 * TIMEOUT)
             assert client.ask("PING") == b"+PONG\r\n"
 
+    @pytest.mark.drill
     def test_who_has_to_log_in_again(self, site: Site, serve: Serve) -> None:
         """The timeout begins anew with RESET, if the client was logged in; RESET without a login does not move it."""
         config = f'[limits]\nauth_timeout = "{TIMEOUT}s"\nauth_commands = 0\n{PASSWORD}'
@@ -159,6 +161,7 @@ class TestIdle:
                 assert b"x" in blocked.reply()
                 assert b"PUBLISH" in looking.reply()
 
+    @pytest.mark.drill
     def test_who_waits_for_a_reply_may_be_silent(self, site: Site, proxy: ProxyProcess) -> None:
         with Wire(proxy.address) as client:
             script = "local t = redis.call('TIME')[1]; while redis.call('TIME')[1] - t < 4 do end; return 1"
@@ -215,6 +218,7 @@ class TestRequest:
             assert client.ask("PING") == b"+PONG\r\n"
 
     @pytest.mark.parametrize("size", [drilled(10), 400_000])
+    @pytest.mark.drill
     def test_a_slow_request_goes_on_as_long_as_bytes_come(self, proxy: ProxyProcess, size: int) -> None:
         request = pack("SET", "k", b"x" * size)
         step = max(len(request) // 10, 1)
