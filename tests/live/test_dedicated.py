@@ -89,7 +89,7 @@ def test_the_only_one_makes_room_for_one_in_another_state(shards: LocalShards, s
 
 def test_a_server_that_does_not_unblock_clients(shards: LocalShards, serve: Serve) -> None:
     """The proxy's user may not, or the server does not know how: nobody stays blocked for that."""
-    proxy = serve("--static", shards.static)
+    proxy = serve("--static", shards.static, config="drain_timeout = '1s'\n")
     for server in shards.primaries:
         server.ask("ACL", "SETUSER", "default", "-client|unblock")
     with Wire(proxy.address) as client, Wire(proxy.address) as other:
@@ -162,9 +162,9 @@ def test_who_sends_on_and_on_while_it_waits_is_closed(shards: LocalShards, serve
     assert "reason='request limit'" in proxy.log
 
 
-def test_a_proxy_that_stops_does_not_wait_for_them(shards: LocalShards, serve: Serve) -> None:
-    """They are closed, and nothing is popped for them any more."""
-    proxy = serve("--static", shards.static)
+def test_a_proxy_that_stops_waits_for_them_until_its_deadline(shards: LocalShards, serve: Serve) -> None:
+    """Then they are closed, and nothing is popped for them any more."""
+    proxy = serve("--static", shards.static, config="drain_timeout = '1s'\n")
     clients = [Wire(proxy.address) for _ in range(2)]
     clients[0].send(pack("BLPOP", FIRST, 0))
     clients[1].send(pack("SET", FIRST + "x", 1) + pack("WAIT", 1, 0))
@@ -172,7 +172,7 @@ def test_a_proxy_that_stops_does_not_wait_for_them(shards: LocalShards, serve: S
         until_blocked(other, 2)
     began = time.monotonic()
     proxy.stop()
-    assert time.monotonic() - began < 10  # of the 20 s that what is in flight may take
+    assert 1 < time.monotonic() - began < 10
     assert [client.rest() for client in clients] == [b"", b"+OK\r\n"]
     for server in shards.primaries:
         assert eventually(lambda server=server: server.info("clients")["blocked_clients"] == "0")  # type: ignore[misc]
@@ -182,7 +182,7 @@ def test_a_proxy_that_stops_does_not_wait_for_them(shards: LocalShards, serve: S
 
 def test_two_workers(shards: LocalShards, serve: Serve) -> None:
     """One unblocks the other's clients, and counts them."""
-    proxy = serve("--static", shards.static, "--workers", "2")
+    proxy = serve("--static", shards.static, "--workers", "2", config="drain_timeout = '1s'\n")
     clients = [Wire(proxy.address) for _ in range(12)]
     numbers = [client.value("CLIENT", "ID") for client in clients]
     assert {int(str(number)) % 2 for number in numbers} == {0, 1}
