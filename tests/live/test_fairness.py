@@ -61,8 +61,6 @@ FLOODS = {
 """What the proxy answers itself: nobody but the proxy is busy."""
 FEW = (
     "inline PING before AUTH",
-    "unknown commands",
-    "PING in MULTI",
     "GET of a shard that is down",
     "PING while subscribed",
 )
