@@ -38,11 +38,8 @@ class Variables(EnvSettingsSource):
         """Return JSON lists and objects decoded, and other text unchanged, since the text may be an address."""
         if field_name == "admin" and not value.lstrip().startswith("{"):
             # `value` is the short form. Other variables may set the other keys of the table.
-            return (
-                {"address": value}
-                if any(name.startswith(f"{self._prefix}admin__".lower()) for name in self.env_vars)
-                else value
-            )
+            keys = f"{self._prefix}admin__".lower()
+            return {"address": value} if any(name.startswith(keys) for name in self.env_vars) else value
         if field_name == "shards" and not _JSON.match(value):
             return parse_static(value)
         try:

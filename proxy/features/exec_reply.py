@@ -1,4 +1,5 @@
-"""The end of a transaction: the server's reply to EXEC, completed by the replies to the proxy's own commands."""
+"""The end of a transaction: the server's reply to EXEC, completed by the replies to the proxy's own commands; and what
+is sent along with those of these commands after which the connection has another database or protocol."""
 
 from collections.abc import Iterator, Sequence
 from copy import copy

@@ -1,7 +1,5 @@
 """SLOTGATE RELOAD: the configuration is read again, in all workers; with DRYRUN only said what would change."""
 
-import asyncio
-
 from proxy import errors
 from proxy.errors import SlotgateError
 from proxy.features.request import PendingReply, Request
@@ -31,6 +29,4 @@ async def _answering(world: World, pending: PendingReply, dry: bool) -> None:
         reply = encode.array(map(encode.bulk, [] if world.reload is None else await world.reload(dry)))
     except SlotgateError as error:
         reply = encode.error(errors.not_reloaded(str(error)))
-    except (TimeoutError, asyncio.CancelledError):
-        reply = encode.error(errors.not_reloaded("the supervisor does not answer"))
     pending.answer(reply)

@@ -12,7 +12,7 @@
     tls_output       its writing half
     tls_listener     the certificates of the listeners, renewed from their files
     log_rate         keeps a flood of events from filling the log
-    watched_files    tells when certificates and keys have changed
+    watched_files    tells when certificates, keys or the configuration file have changed
     handshakes       carries out TLS handshakes in a thread
     listeners        listening sockets
     proxy_header     the header of the PROXY protocol as bytes

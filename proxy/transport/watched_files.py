@@ -1,4 +1,4 @@
-"""Files that are read again when they change: certificates and keys."""
+"""Files that are read again when they change: certificates and keys, and the configuration."""
 
 import os
 from collections.abc import Sequence

@@ -14,7 +14,7 @@
     supervisor        starts the workers, and keeps the state that outlives a worker
     control_channel   messages between the supervisor and a worker
     watchdog          finds a worker, or a supervisor, that does not answer
-    child             starts a child process
+    child             starts a child process, and has what the supervisor knows of a worker's
     admin_port        keeps the sockets of the admin port, and its process
     admin_process     the process that speaks HTTP at the admin port
     admin             ``/metrics``, ``/healthz``, ``/readyz`` and ``/topology``

@@ -4,11 +4,19 @@ The child is not a fork, because a running event loop can not be forked. Its arg
 secrets: the child asks for its settings over the channel, and ends when the channel is closed.
 """
 
+import asyncio
+import pickle
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
+
+from proxy.config import Config
+from proxy.session.acl_users import Users
+from proxy.worker.control_channel import Channel
+from proxy.worker.report import Report
 
 # With -P, a folder called "proxy" in the working directory is not imported instead of this package. The package is
 # found where this process found it, and all other modules as usual.
@@ -33,3 +41,29 @@ def start(module: str, name: str, channel: int, others: Sequence[int]) -> subpro
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[channel, *others])
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class WorkerProcess:
+    """The process of one worker, from its start to its end."""
+
+    def __init__(self, index: int, process: subprocess.Popen[bytes], config: Config) -> None:
+        self.index = index
+        self.process = process
+        self.config = config
+        """The configuration that the worker was told last."""
+        self.channel: Channel
+        self.report: Report | None = None
+        """The latest report; None until the worker serves."""
+        self.serving = asyncio.Event()
+        """Set when the first report has come."""
+        self.silent = False
+        """Whether the worker did not answer the last question."""
+
+    def __repr__(self) -> str:
+        return f"WorkerProcess({self.index} pid={self.process.pid} up={self.report is not None})"
+
+    def configure(self, config: Config, users: Users | None) -> None:
+        """Have the worker, which serves already, use another configuration, and its users unless they are None."""
+        self.config = config
+        told = config, None if users is None else list(users)
+        self.channel.tell("configure", b64encode(pickle.dumps(told)).decode())

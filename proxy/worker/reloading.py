@@ -50,9 +50,9 @@ class Reloading:
         return f"Reloading(good={self._good})"
 
     async def watch(self, file: str) -> None:
-        """Reload whenever the configuration's ``file`` has changed, as long as it is to be watched."""
+        """Reload whenever the configuration's ``file`` has changed."""
         watched = WatchedFiles([file])
-        while self.config.watch_config:
+        while True:
             await asyncio.sleep(_LOOK_EVERY)
             if watched.changed():
                 log.info("the configuration file has changed path=%s", file)
@@ -88,7 +88,7 @@ class Reloading:
         configuration is not right, and then changes nothing."""
         try:
             async with self._lock:
-                new, users = await asyncio.to_thread(self._read)
+                new, users, acl = await asyncio.to_thread(self._read)
         except SlotgateError as error:
             problems = error.problems if isinstance(error, ConfigError) else [("", str(error))]
             if not dry:
@@ -97,7 +97,6 @@ class Reloading:
                     log.error("configuration not reloaded, nothing is changed key=%s problem=%r", key, words)
             raise
         found = changes(self.config, new)
-        acl = _acl_text(new)
         if acl != self._acl and new.aclfile == self.config.aclfile:
             found.append(Change("users", effect_of("users")))
         if dry:
@@ -111,11 +110,11 @@ class Reloading:
             say("configuration changed key=%s holds=%r", change.key, change.effect)
         return found
 
-    def _read(self) -> tuple[Config, Users]:
-        """Read the configuration and its users, in a thread. Raises ConfigError."""
+    def _read(self) -> tuple[Config, Users, bytes]:
+        """Read the configuration, its users, and the text of the aclfile, in a thread. Raises ConfigError."""
         config = self._load()
         audit_rules_of(config)
-        return config, users_of(config)
+        return config, users_of(config), _acl_text(config)
 
     def count(self, tally: Tally) -> None:
         """Add what metrics show of this."""

@@ -232,13 +232,14 @@ class Service:
         """Use another configuration from now on, as far as that needs no restart (``proxy.config.reload``), and other
         ``users`` unless they are None."""
         self.config = config
-        own, others = self.upstream.settings.credentials, self.upstream.settings.others
-        own.renew(credentials_of(config))
-        others.clear()
-        others.update(credentials_of_users(config))
+        settings = self.upstream.settings
+        settings.credentials.renew(credentials_of(config))
+        # Those of users that are gone stay: their connections reconnect until they have not been used for a while.
+        settings.others.update(credentials_of_users(config))
         self.clients.admission.renew(config.limits)
-        self._timed[0].renew(config.limits)
-        self.slices.wait(self._reconfiguring(config, None if users is None else list(users)))
+        timeouts, _ = self._timed
+        timeouts.renew(config.limits)
+        self.slices.run(self._reconfiguring(config, None if users is None else list(users)))
 
     def _reconfiguring(self, config: Config, users: list[AclUser] | None) -> Job[None]:
         before, self.world.routes = self.world.routes, routes_of_users(config)

@@ -22,7 +22,6 @@ import os
 import pickle
 import signal
 import socket
-import subprocess
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -42,8 +41,8 @@ from proxy.transport import clock
 from proxy.transport.listeners import Listeners, listen
 from proxy.worker import logs
 from proxy.worker.admin_port import AdminPort
-from proxy.worker.child import start
-from proxy.worker.configured_users import ChangedUsers
+from proxy.worker.child import WorkerProcess, start
+from proxy.worker.configured_users import ChangedUsers, users_of
 from proxy.worker.control_channel import Channel, ChannelError
 from proxy.worker.draining import End
 from proxy.worker.identity import Identity
@@ -111,24 +110,6 @@ def log_serving(config: Config, listeners: Listeners) -> None:
     )
 
 
-class WorkerProcess:
-    """The process of one worker, from its start to its end."""
-
-    def __init__(self, index: int, process: subprocess.Popen[bytes]) -> None:
-        self.index = index
-        self.process = process
-        self.channel: Channel
-        self.report: Report | None = None
-        """The latest report; None until the worker serves."""
-        self.serving = asyncio.Event()
-        """Set when the first report has come."""
-        self.silent = False
-        """Whether the worker did not answer the last question."""
-
-    def __repr__(self) -> str:
-        return f"WorkerProcess({self.index} pid={self.process.pid} up={self.report is not None})"
-
-
 class Supervisor:
     """All workers: starts them, asks them, sends them messages, and starts them again when they end."""
 
@@ -177,7 +158,7 @@ class Supervisor:
 
     def hung_up(self) -> None:
         """Act on SIGHUP: the configuration is read again, and the workers open the audit log again."""
-        for member in self._members.values():
+        for member in self._up_now():
             member.channel.tell("reopen")
         self._reloading.hung_up()
 
@@ -194,9 +175,8 @@ class Supervisor:
         if users is not None:
             self._users = ChangedUsers(config, users)
         logs.configure(config.log.level, config.log.format)
-        body = b64encode(pickle.dumps((config, None if users is None else list(users)))).decode()
-        for member in self._members.values():
-            member.channel.tell("configure", body)
+        for member in self._up_now():
+            member.configure(config, users)
 
     async def stop(self, tasks: list[asyncio.Task[None]]) -> None:
         """Tell all workers to drain, or to end at once if that is asked for, and kill those that do not end."""
@@ -274,7 +254,7 @@ class Supervisor:
             raise
         finally:
             theirs.close()
-        member = WorkerProcess(index, process)
+        member = WorkerProcess(index, process, self._config)
         told = {
             "config": b64encode(pickle.dumps(self._config)).decode(),
             "index": index,
@@ -319,6 +299,8 @@ class Supervisor:
         member.report = Report.of_plain(report)
         member.serving.set()
         self._serving.set()
+        if member.config is not self._config:  # it was read again while the worker started
+            member.configure(self._config, None if self._config.aclfile else users_of(self._config))
         left = self._pause.seconds - time.monotonic() if self._pause is not None else 0.0
         if self._pause is not None and left > 0:
             mode = "WRITE" if self._pause.writes_only else "ALL"

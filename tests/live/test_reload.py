@@ -240,6 +240,40 @@ def test_a_worker_that_starts_later_has_it_too(shards: LocalShards, serve: Serve
             assert client.ask("AUTH", "app", "one") == OK
 
 
+def test_a_worker_that_starts_meanwhile_has_it_too(shards: LocalShards, serve: Serve) -> None:
+    """It was told the configuration of before, and can not take another one yet. (The end looks for tracebacks.)"""
+    proxy = serve("--static", shards.static, "--workers", "2", config=DEFAULT)
+    names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(proxy.pid)}
+    for index in range(2):
+        os.kill(next(pid for pid, name in names.items() if b"slotgate-worker-%d" % index in name), signal.SIGKILL)
+    for number in range(3):
+        time.sleep(0.1)
+        proxy.reload(DEFAULT + APP.format(f"number-{number}", ""))
+    assert eventually(lambda: proxy.http("/readyz?all")[0] == 200, 20)
+    with ExitStack() as stack:
+        for client in one_of_each(proxy.address, stack):
+            assert eventually(lambda client=client: client.ask("AUTH", "app", "number-2") == OK)  # type: ignore[misc]
+            assert client.ask("AUTH", "app", "number-1").startswith(b"-WRONGPASS")
+
+
+def test_a_user_of_the_servers_that_is_gone(serve: Serve, binary: ServerBinary) -> None:
+    """Its connections are there for a while, and are lost. (The end looks for tracebacks.)"""
+    with start_many(1, 0, binary=binary) as shards:
+        (server,) = shards.primaries
+        server.ask("ACL", "SETUSER", "at", "on", ">of-at", "~*", "&*", "+@all")
+        at = APP.format("one", 'backend_user = "at"\nbackend_password = "of-at"\n')
+        proxy = serve("--static", shards.static, config=DEFAULT + at)
+        with Wire(proxy.address) as client, Wire(proxy.address) as bystander:
+            assert client.ask("AUTH", "app", "one") == OK
+            assert client.ask("SET", "k", "v") == OK
+            proxy.reload(DEFAULT)
+            assert client.closed()
+            for _ in range(3):
+                assert isinstance(server.ask("CLIENT", "KILL", "USER", "at"), int)
+                time.sleep(0.3)
+            assert bystander.ask("GET", "k") == b"$1\r\nv\r\n"
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_file_that_is_watched(shards: LocalShards, serve: Serve, tmp_path: Path, workers: int) -> None:
     """Also as Kubernetes replaces it: the name leads to another file."""
