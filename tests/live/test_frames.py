@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Self
 
 import pytest
 
@@ -146,6 +147,16 @@ class Target:
     raises: bool
     planner: Planner
 
+    @classmethod
+    def of(cls, server: LocalServer) -> Self:
+        """What the proxy learns of a server before which it stands alone."""
+        learned = asyncio.run(learn(Node(server.host, server.port), Credentials(), None))
+        assert learned is not None
+        assert learned.commands is not None
+        config = Config.model_validate({"shards": [{"name": "alpha", "primary": server.address}]})
+        table = CommandTable.builtin().learn(learned.commands)
+        return cls(server, table, learned.raises, Planner(build_topology(config), "split"))
+
     def facts(self) -> list[Fact]:
         """All its commands, with a container's subcommands in its place."""
         reply = self.server.ask("COMMAND")
@@ -183,12 +194,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     server = LocalServer(binary, tmp_path_factory.mktemp("frames"), options=options)
     server.start()
     try:
-        learned = asyncio.run(learn(Node(server.host, server.port), Credentials(), None))
-        assert learned is not None
-        assert learned.commands is not None
-        config = Config.model_validate({"shards": [{"name": "alpha", "primary": server.address}]})
-        planner = Planner(build_topology(config), "split")
-        yield Target(server, CommandTable.builtin().learn(learned.commands), learned.raises, planner)
+        yield Target.of(server)
     finally:
         server.stop()
 

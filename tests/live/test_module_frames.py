@@ -5,21 +5,14 @@ The modules of FalkorDB and of Redis Stack are loaded into the one server at han
 calls that are right, with some arguments replaced, removed or doubled, from a seed.
 """
 
-import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from random import Random
 
 import pytest
 
-from proxy.backends.handshake import Credentials
-from proxy.commands.table import CommandTable
-from proxy.config import Config
 from proxy.devservers.servers import LocalServer
-from proxy.discovery.learn import learn
-from proxy.planning.planner import Planner
 from proxy.resp import encode
-from proxy.sharding.topology import Node, build_topology
 from tests.live.test_frames import Innocent, Target, answered, block
 from tests.support.binaries import MORE, packaged
 from tests.support.fixtures import Serve, find
@@ -103,12 +96,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     server = LocalServer(binary, tmp_path_factory.mktemp("modules"), options=options)
     server.start()
     try:
-        learned = asyncio.run(learn(Node(server.host, server.port), Credentials(), None))
-        assert learned is not None
-        assert learned.commands is not None
-        config = Config.model_validate({"shards": [{"name": "alpha", "primary": server.address}]})
-        planner = Planner(build_topology(config), "split")
-        yield Target(server, CommandTable.builtin().learn(learned.commands), learned.raises, planner)
+        yield Target.of(server)
     finally:
         server.kill()
 
